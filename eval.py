@@ -1,0 +1,34 @@
+"""Evaluates a run: `python eval.py --workdir runs/NAME [--out DIR] [--step N]`.
+
+Draws a grid for each direction from the moving average of the weights, on pictures of the test split.
+"""
+
+import os
+import sys
+
+from absl import app, flags
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder that train.py was given.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Where to write; default WORKDIR/eval.")
+_STEP = flags.DEFINE_integer("step", None, "The checkpoint to use; default the newest.")
+_COUNT = flags.DEFINE_integer("count", 64, "Test pictures of each domain.", lower_bound=1)
+_SINGLES = flags.DEFINE_bool("singles", False, "Also write every translation as its own PNG.")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        sys.exit(f"eval.py does not know the argument {argv[1]!r}: see eval.py --help.")
+    from xgan_jax.evaluation.translate import evaluate
+
+    try:
+        report = evaluate(_WORKDIR.value, _OUT.value, _STEP.value, _COUNT.value, _SINGLES.value)
+    except (ValueError, FileNotFoundError) as error:
+        if os.environ.get("XGAN_TRACEBACK"):
+            raise
+        sys.exit(f"eval.py: {error}")
+    folder = _OUT.value or os.path.join(_WORKDIR.value, "eval")
+    print(f"step {report['step']}: {', '.join(report['written'])} and eval.json in {folder}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,1 @@
+"""Pictures in: drawn data, `prepare`, TFRecords read at random, and the grain pipeline."""

@@ -1,0 +1,1 @@
+"""Pictures out: grids, translations of files, and (later) measures."""

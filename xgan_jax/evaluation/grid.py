@@ -1,0 +1,107 @@
+"""Picture grids: real pictures, and translations with their input, reconstruction and round trip."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, UInt8
+from PIL import Image, ImageDraw
+
+from xgan_jax.data.augment import to_float, to_uint8
+from xgan_jax.method import Method
+
+Picture = UInt8[np.ndarray, "h w 3"]
+Pictures = UInt8[np.ndarray, "n s s 3"]
+
+_GAP, _HEADER = 2, 14
+_BACKGROUND, _INK = 255, (40, 40, 40)
+
+
+def tile(pictures: UInt8[np.ndarray, "rows columns s s 3"]) -> Picture:
+    """Pictures in rows and columns with thin white gaps."""
+    rows, columns, s = pictures.shape[:3]
+    pitch = s + _GAP
+    sheet = np.full((rows * pitch - _GAP, columns * pitch - _GAP, 3), _BACKGROUND, np.uint8)
+    for r in range(rows):
+        for c in range(columns):
+            sheet[r * pitch : r * pitch + s, c * pitch : c * pitch + s] = pictures[r, c]
+    return sheet
+
+
+def titled(sheet: Picture, titles: Sequence[str]) -> Picture:
+    """`sheet` under a line of evenly spaced column titles."""
+    canvas = np.full((sheet.shape[0] + _HEADER, sheet.shape[1], 3), _BACKGROUND, np.uint8)
+    canvas[_HEADER:] = sheet
+    image = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(image)
+    for i, title in enumerate(titles):
+        draw.text((i * sheet.shape[1] // len(titles) + 2, 1), title, fill=_INK)
+    return np.asarray(image)
+
+
+def beside(sheets: Sequence[Picture], gap: int = 12) -> Picture:
+    """Sheets side by side, aligned at the top."""
+    height = max(sheet.shape[0] for sheet in sheets)
+    columns = []
+    for i, sheet in enumerate(sheets):
+        column = np.full((height, sheet.shape[1] + (gap if i else 0), 3), _BACKGROUND, np.uint8)
+        column[: sheet.shape[0], -sheet.shape[1] :] = sheet
+        columns.append(column)
+    return np.concatenate(columns, 1)
+
+
+def reals(pictures: Mapping[str, Pictures], columns: int = 8) -> Picture:
+    """What training sees: a block of pictures of each domain, under its name."""
+    blocks = []
+    for domain, images in pictures.items():
+        rows = len(images) // columns
+        block = images[: rows * columns].reshape(rows, columns, *images.shape[1:])
+        blocks.append(titled(tile(block), [domain]))
+    return beside(blocks)
+
+
+Sampler = Callable[[Any, Any, dict[str, Pictures]], dict[tuple[str, str], Array]]
+
+
+def make_sampler(method: Method, domains: Sequence[str]) -> Sampler:
+    """A compiled function from (params, extra, {domain: uint8 pictures}) to every picture of a grid.
+
+    The result, uint8: {(s, s): reconstructions, (s, t): translations, (s, "round trip t"): back again}.
+    """
+
+    @jax.jit
+    def sample(params: Any, extra: Any, pictures: dict[str, Array]) -> dict[tuple[str, str], Array]:
+        results = {}
+        for s in domains:
+            x = to_float(pictures[s])
+            results[s, s] = method.translate(params, extra, x, s, s)
+            for t in domains:
+                if t != s:
+                    translated = method.translate(params, extra, x, s, t)
+                    results[s, t] = translated
+                    results[s, f"round trip {t}"] = method.translate(params, extra, translated, t, s)
+        return jax.tree.map(to_uint8, results)
+
+    return sample
+
+
+def translations(
+    sampler: Sampler, params: Any, extra: Any, pictures: Mapping[str, Pictures]
+) -> dict[str, Picture]:
+    """One grid a direction, {"face2anime": ...}: a row a picture; input, reconstruction, translation,
+    round trip from left to right."""
+    results = jax.device_get(sampler(params, extra, dict(pictures)))
+    grids = {}
+    for s, inputs in pictures.items():
+        for t in pictures:
+            if t != s:
+                columns = [inputs, results[s, s], results[s, t], results[s, f"round trip {t}"]]
+                sheet = tile(np.stack([np.asarray(column) for column in columns], 1))
+                grids[f"{s}2{t}"] = titled(sheet, [s, "rec.", t, "back"])
+    return grids
+
+
+def save_png(path: str, picture: Picture) -> None:
+    """Writes a PNG file."""
+    Image.fromarray(picture).save(path)

@@ -1,0 +1,267 @@
+"""Translating with a trained run: test-split grids, and any pictures a user has."""
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, UInt8
+from tqdm import tqdm
+
+from xgan_jax import __version__
+from xgan_jax import config as configs
+from xgan_jax import method as methods
+from xgan_jax.config import Config
+from xgan_jax.data import pictures, pipeline
+from xgan_jax.data.augment import to_float, to_uint8
+from xgan_jax.evaluation import grid
+from xgan_jax.method import Method
+from xgan_jax.training import state as states
+from xgan_jax.training.checkpoint import CheckpointError, Checkpoints
+
+Pictures = UInt8[np.ndarray, "n s s 3"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run: `params` are the moving averages, `crop` is {domain: crop rule of training}."""
+
+    config: Config
+    method: Method
+    params: Any
+    extra: Any
+    step: int
+    crop: dict[str, str]
+
+
+def load_run(workdir: str | os.PathLike[str], step: int | None = None) -> Run:
+    """The weights of the newest undamaged checkpoint (or of `step`), on this process's first device,
+    whatever devices they were trained on.
+
+    Raises:
+      FileNotFoundError: `workdir` is not the folder of a run.
+      CheckpointError: there is no such checkpoint, or it is damaged.
+    """
+    workdir = Path(workdir)
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{workdir} has no config.json: give the --workdir that train.py was given.")
+    config = configs.from_json(path.read_text())
+    method = methods.load(config)
+    directory = workdir / "checkpoints"
+    if not directory.is_dir():
+        raise CheckpointError(f"{workdir} has no checkpoints yet: train for longer first.")
+    checkpoints = Checkpoints(directory, create=False)
+    try:
+        found = checkpoints.latest_good(step)
+        if found is None:
+            raise CheckpointError(f"{workdir} has no checkpoint yet: train for longer first.")
+        abstract = jax.eval_shape(lambda: states.create(method, config))
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        params, extra, data = checkpoints.restore_weights(abstract, found, here)
+    finally:
+        checkpoints.close()
+    return Run(config, method, params, extra, found, data["crop"])
+
+
+def split_direction(direction: str, domains: Sequence[str]) -> tuple[str, str]:
+    """ "face2anime" to ("face", "anime").
+
+    Raises:
+      ValueError: not two different domains of the run with a 2 between them.
+    """
+    for source in domains:
+        for target in domains:
+            if source != target and direction == f"{source}2{target}":
+                return source, target
+    possible = ", ".join(f"{s}2{t}" for s in domains for t in domains if s != t)
+    raise ValueError(f"the direction {direction!r} is unknown to this run: use one of {possible}.")
+
+
+def make_translator(run: Run, source: str, target: str) -> Callable[[Pictures], Pictures]:
+    """uint8 pictures of `source` to uint8 pictures of `target`; any number, compiled once a batch size."""
+
+    @jax.jit
+    def translate(params: Any, extra: Any, images: Array) -> Array:
+        return to_uint8(run.method.translate(params, extra, to_float(images), source, target))
+
+    return lambda images: np.asarray(translate(run.params, run.extra, images))
+
+
+def evaluate(
+    workdir: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    step: int | None = None,
+    count: int = 64,
+    singles: bool = False,
+) -> dict[str, Any]:
+    """Draws what a run makes of `count` pictures of each domain's test split.
+
+    Writes into `out` (default `workdir/eval`): for each direction `SOURCE2TARGET.png` with input,
+    reconstruction, translation and round trip, `start_and_now.png` (the run's first and last grids side
+    by side), with `singles` also every translation as a picture of its own, and `eval.json`, which says
+    what was evaluated.
+
+    Returns:
+      the content of `eval.json`.
+
+    Raises:
+      FileNotFoundError, CheckpointError: as `load_run`.
+      ValueError: the data are not there.
+    """
+    workdir = Path(workdir)
+    folder = Path(out) if out is not None else workdir / "eval"
+    run = load_run(workdir, step)
+    data = run.config.data
+    counts = pipeline.picture_counts(data)
+    domains = data.domains
+    indices = {}
+    for domain in domains:
+        n = counts[domain][data.test_split]
+        indices[domain] = [int(i) for i in np.linspace(0, n - 1, min(n, count)).round()]
+    tests = {
+        domain: pipeline.read_pictures(data, domain, data.test_split, indices[domain]) for domain in domains
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    sampler = grid.make_sampler(run.method, domains)
+    grids = grid.translations(sampler, run.params, run.extra, tests)
+    written = []
+    for direction, sheet in grids.items():
+        grid.save_png(str(folder / f"{direction}.png"), sheet)
+        written.append(f"{direction}.png")
+    first = workdir / "samples" / "step_0000000.png"
+    samples = sorted((workdir / "samples").glob("step_*.png"))
+    if first.exists() and len(samples) > 1:
+        start, now = (pictures.decode(path.read_bytes()) for path in (first, samples[-1]))
+        last_step = int(samples[-1].stem.removeprefix("step_"))
+        sheets = [grid.titled(start, ["step 0"]), grid.titled(now, [f"step {last_step}"])]
+        grid.save_png(str(folder / "start_and_now.png"), grid.beside(sheets, gap=24))
+        written.append("start_and_now.png")
+    if singles:
+        for s in domains:
+            for t in domains:
+                if s != t:
+                    (folder / f"{s}2{t}").mkdir(exist_ok=True)
+                    for i, picture in zip(indices[s], make_translator(run, s, t)(tests[s]), strict=True):
+                        grid.save_png(str(folder / f"{s}2{t}" / f"{i:06d}.png"), picture)
+                    written.append(f"{s}2{t}/")
+    report = {
+        "workdir": str(workdir),
+        "step": run.step,
+        "weights": f"moving average, decay {run.config.optimizer.ema_decay}",
+        "method": run.config.method,
+        "size": data.size,
+        "data": data.path,
+        "split": data.test_split,
+        "pictures": indices,
+        "pictures_in_split": {domain: counts[domain][data.test_split] for domain in domains},
+        "written": written,
+        "versions": {"xgan_jax": __version__, "jax": jax.__version__},
+    }
+    (folder / "eval.json").write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def _output_names(names: Sequence[str]) -> dict[str, str]:
+    """File to PNG name, keeping folders; a.jpg and a.png become a.jpg.png and a.png.png."""
+    plain = [str(Path(name).with_suffix(".png")) for name in names]
+    return {
+        name: png if plain.count(png) == 1 else f"{name}.png" for name, png in zip(names, plain, strict=True)
+    }
+
+
+def translate_files(
+    workdir: str,
+    input: str,
+    output: str,
+    direction: str,
+    step: int | None = None,
+    batch_size: int = 32,
+    crop: str = "auto",
+) -> dict[str, Any]:
+    """Translates a picture file, or every picture in a folder or zip (any depth), to PNG files.
+
+    Pictures of any size and format are cropped by the rule of the training data (`crop` "auto": the rule
+    is in the checkpoint) and resized to the training size, the size of what comes out. Every
+    file comes out under its own name, or stands in `output/translate.json` with the reason why not.
+
+    Returns:
+      the content of `translate.json`: {"found", "translated", "refused": [{"file", "reason"}], ...}.
+
+    Raises:
+      FileNotFoundError: `input` does not exist. ValueError: no pictures there, or unknown direction.
+      CheckpointError: as `load_run`.
+    """
+    run = load_run(workdir, step)
+    source, target = split_direction(direction, run.config.data.domains)
+    rule = run.crop[source] if crop == "auto" else crop
+    size = run.config.data.size
+    read = _reader(Path(input))
+    names = _output_names(list(read))
+    if not names:
+        raise ValueError(f"{input} holds no files: give a picture, a folder or a zip of pictures.")
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    translate = make_translator(run, source, target)
+    refused: list[dict[str, str]] = []
+    waiting: list[tuple[str, np.ndarray]] = []
+
+    def flush() -> None:
+        if not waiting:
+            return
+        batch = np.stack([image for _, image in waiting])
+        # Always the same batch size, so that one program is compiled.
+        batch = np.concatenate([batch, np.zeros((batch_size - len(batch), *batch.shape[1:]), np.uint8)])
+        for (name, _), picture in zip(waiting, translate(batch), strict=False):
+            path = folder / names[name]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            grid.save_png(str(path), picture)
+        waiting.clear()
+
+    for name in tqdm(names, disable=None, unit="picture"):
+        try:
+            image = pictures.crop_resize(pictures.decode(read[name]()), size, rule)
+        except (pictures.PictureError, OSError) as error:
+            refused.append({"file": name, "reason": str(error)})
+            continue
+        waiting.append((name, image))
+        if len(waiting) == batch_size:
+            flush()
+    flush()
+    translated = len(names) - len(refused)
+    report = {
+        "workdir": workdir,
+        "step": run.step,
+        "direction": direction,
+        "crop": rule,
+        "size": size,
+        "found": len(names),
+        "translated": translated,
+        "refused": refused,
+    }
+    (folder / "translate.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(
+        f"{len(names)} files = {translated} translated + {len(refused)} refused"
+        + (f" (why: {folder / 'translate.json'})" if refused else "")
+    )
+    return report
+
+
+def _reader(path: Path) -> dict[str, Callable[[], bytes]]:
+    """{name: function that reads the file}, in the order of names; hidden files are left out."""
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        return {str(p.relative_to(path)): p.read_bytes for p in files}
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: --input is a picture, a folder or a zip.")
+    if zipfile.is_zipfile(path):
+        archive = zipfile.ZipFile(path)
+        members = sorted(i.filename for i in archive.infolist() if not i.is_dir())
+        safe = [m for m in members if not Path(m).is_absolute() and ".." not in Path(m).parts]
+        return {member: lambda member=member: archive.read(member) for member in safe}
+    return {path.name: path.read_bytes}

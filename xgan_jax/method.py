@@ -1,0 +1,68 @@
+"""The contract that every translation method fulfils; `xgan.py` is the one to read."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, Float, Int, Key
+
+from xgan_jax.config import Config, method_module
+
+Images = Float[Array, "b s s c"]  # in [-1, 1]
+Params = dict[str, Any]  # {network: its parameters}
+Extra = dict[str, Any]  # state that is not a parameter: batch statistics, a replay pool, ...
+
+
+class Terms(NamedTuple):
+    """What a player's loss returns.
+
+    `losses`: {term: weighted scalar}; the player minimises their sum. `measures`: {name: scalar},
+    logged only. `extra`: the entries of `Extra` that change.
+    """
+
+    losses: dict[str, Float[Array, ""]]
+    measures: dict[str, Float[Array, ""]]
+    extra: Extra
+
+
+def _unchanged(params: Params) -> Params:
+    return params
+
+
+@dataclass(frozen=True)
+class Method:
+    """Pure functions; the training step and the evaluation know nothing else of a method.
+
+    `init(key)`: parameters by network, and the extra state.
+    `players`: which networks each player updates; a network that no player owns stays frozen.
+    `losses(player, params, extra, batch, key, step)`: the player's terms. `batch` is
+      {domain: [b, s, s, 3] in [-1, 1]}. Every player gets the same key and parameters, so the compiler
+      computes what their losses share (the translations) once.
+    `translate(params, extra, images, source, target)`: `[b, s, s, 3]` to `[b, s, s, 3]`, in [-1, 1].
+    `embed(params, extra, images, domain)`: `[b, s, s, 3]` to `[b, e]`, where the method has one.
+    `project(params)`: applied to the parameters after every update (clipping, for example).
+    """
+
+    init: Callable[[Key[Array, ""]], tuple[Params, Extra]]
+    players: Mapping[str, tuple[str, ...]]
+    losses: Callable[[str, Params, Extra, dict[str, Images], Key[Array, ""], Int[Array, ""]], Terms]
+    translate: Callable[[Params, Extra, Images, str, str], Images]
+    embed: Callable[[Params, Extra, Images, str], Float[Array, "b e"]] | None = None
+    project: Callable[[Params], Params] = _unchanged
+
+
+def load(config: Config) -> Method:
+    """The method that `config.method` names, wired as `config` says.
+
+    Raises:
+      ValueError: no such method, or it refuses the configuration.
+    """
+    method: Method = method_module(config.method).build(config)
+    return method
+
+
+def abstract_init(method: Method) -> tuple[Params, Extra]:
+    """Shapes and dtypes of `method.init`'s result, without computing it."""
+    result: tuple[Params, Extra] = jax.eval_shape(method.init, jax.random.key(0))
+    return result

@@ -1,0 +1,55 @@
+"""The adversaries: a discriminator for each target domain, and the classifier of embeddings."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from xgan_jax.nets.layers import ACTIVATIONS, Norm, StridedConv, dense
+
+
+class Discriminator(nn.Module):
+    """`[b, size, size, 3] -> [b]` logits, real above zero (XGAN, table 1).
+
+    Strided convolutions down to 4x4 with 16, then 32, 32, ... channels (times `width`), the first
+    without normalisation; one fully connected logit, float32, no sigmoid.
+    """
+
+    size: int = 64
+    width: float = 1.0
+    kernel: int = 4
+    norm: str = "instance"
+    activation: str = "leaky_relu"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b s s 3"]) -> Float[Array, "b"]:
+        for i in range(self.size.bit_length() - 3):
+            features = max(4, round(self.width * (16 if i == 0 else 32)))
+            x = StridedConv(features, self.kernel, dtype=self.dtype, name=f"conv{i + 1}")(x)
+            if i > 0:
+                # Batch statistics of the call itself: a discriminator is never used for evaluation.
+                x = Norm(self.norm, self.dtype, name=f"norm{i + 1}")(x, True)
+            x = ACTIVATIONS[self.activation](x)
+        logits = dense(1, self.dtype, name="fc1")(x.reshape(x.shape[0], -1))
+        return logits[:, 0].astype(jnp.float32)
+
+
+class DomainClassifier(nn.Module):
+    """XGAN's c_dann: `[b, embedding_size] -> [b, domains]` logits.
+
+    The paper gives no layers; three hidden ones of the embedding's size follow the XGAN-v2 port
+    (1024-1024-1024, leaky ReLU).
+    """
+
+    domains: int = 2
+    features: int = 1024
+    layers: int = 3
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b e"]) -> Float[Array, "b d"]:
+        for i in range(self.layers):
+            z = ACTIVATIONS["leaky_relu"](dense(self.features, self.dtype, name=f"fc{i + 1}")(z))
+        return dense(self.domains, self.dtype, name="logits")(z).astype(jnp.float32)

@@ -1,0 +1,477 @@
+"""The loop around the step: start or continue a run, watch it, save it, stop it cleanly."""
+
+import datetime
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from tqdm import tqdm
+
+from xgan_jax import __version__
+from xgan_jax import config as configs
+from xgan_jax import method as methods
+from xgan_jax.config import Config
+from xgan_jax.data import pipeline
+from xgan_jax.evaluation import grid
+from xgan_jax.training import sharding
+from xgan_jax.training import state as states
+from xgan_jax.training.checkpoint import Checkpoints
+from xgan_jax.training.metrics import MetricWriter, RunWriter
+from xgan_jax.training.state import TrainState
+from xgan_jax.training.step import Metrics, make_step
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss or gradient became NaN or infinite; the message names it and the last checkpoint."""
+
+
+class Stopped(SystemExit):
+    """The run was asked to stop (SIGTERM, Ctrl-C) and has saved; the code is 128 + the signal."""
+
+
+def say(text: str) -> None:
+    """One line to the terminal, from process 0 only."""
+    if jax.process_index() == 0:
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 12s, 3m20s, 4h05m or 2d03h."""
+    s = round(seconds)
+    if s < 60:
+        return f"{s}s"
+    if s < 3600:
+        return f"{s // 60}m{s % 60:02d}s"
+    if s < 86400:
+        return f"{s // 3600}h{s % 3600 // 60:02d}m"
+    return f"{s // 86400}d{s % 86400 // 3600:02d}h"
+
+
+# --- Before the first step -------------------------------------------------------------------------
+
+
+@contextmanager
+def _only_run_in(workdir: Path) -> Iterator[None]:
+    """Holds the run's folder against a second training process."""
+    if jax.process_index() != 0:
+        yield
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(
+                f"another training process is running in {workdir}: "
+                "stop it first, or give this one another --workdir."
+            ) from None
+        yield
+
+
+def _check_config(config: Config, workdir: Path, started: bool) -> None:
+    """Compares with the run's own `config.json` if it has `started` (has a checkpoint); writes it.
+
+    Raises:
+      ValueError: the run was started with another configuration and changes were not allowed.
+    """
+    path = workdir / "config.json"
+    if started and path.exists():
+        changed = configs.differences(configs.from_json(path.read_text()), config)
+        for name, (old, new) in changed.items():
+            say(f"changed since the run began: config.{name}: {old!r} -> {new!r}")
+        refused = sorted(set(changed) - configs.FREE_ON_RESUME)
+        if refused and not config.run.allow_config_change:
+            old, new = changed[refused[0]]
+            raise ValueError(
+                f"{workdir} was trained with config.{refused[0]} = {old!r}, not {new!r}"
+                + (f" (and {len(refused) - 1} more differ, listed above)" if refused[1:] else "")
+                + ": use its configuration, another --workdir, or allow the change with "
+                "--config.run.allow_config_change=True."
+            )
+    if jax.process_index() == 0:
+        partial = path.with_suffix(".partial")
+        partial.write_text(configs.to_json(config))
+        partial.replace(path)
+
+
+def _record_launch(workdir: Path, start_step: int) -> None:
+    """Adds this launch (time, command line, versions, machine) to `run.json`."""
+    path = workdir / "run.json"
+    launches = json.loads(path.read_text()) if path.exists() else []
+    launches.append(
+        {
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "start_step": start_step,
+            "argv": sys.argv,
+            "versions": {"xgan_jax": __version__, "python": platform.python_version()}
+            | {name: importlib.metadata.version(name) for name in _PACKAGES},
+            "platform": platform.platform(),
+            "devices": [str(device) for device in jax.devices()],
+            "processes": jax.process_count(),
+        }
+    )
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(launches, indent=2) + "\n")
+    partial.replace(path)
+
+
+def _matrix_product_rate() -> float:
+    """FLOP/s of a float32 matrix product on one device, for the estimate of a run's length."""
+    n = 1024 if jax.default_backend() == "cpu" else 8192
+    product = jax.jit(lambda x: x @ x)
+    x = jnp.ones((n, n))
+    product(x).block_until_ready()
+    start = time.perf_counter()
+    for _ in range(4):
+        y = product(x)
+    y.block_until_ready()
+    return 4 * 2 * n**3 / (time.perf_counter() - start)
+
+
+def _describe(config: Config, counts: dict[str, dict[str, int]], abstract: TrainState) -> None:
+    devices = jax.devices()
+    say(
+        f"xgan_jax {__version__}, jax {jax.__version__}: {len(devices)} x {devices[0].device_kind}, "
+        f"{jax.process_count()} process(es)"
+    )
+    for domain, splits in counts.items():
+        found = ", ".join(f"{n} {split}" for split, n in splits.items())
+        say(f"  {domain}: {found} pictures")
+    total = 0
+    for network, tree in abstract.params.items():
+        n = sum(x.size for x in jax.tree.leaves(tree))
+        total += n
+        say(f"  {network}: {n:,} parameters")
+    state_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(abstract))
+    say(
+        f"  together {total:,}, {state_bytes / 2**20:.0f} MiB with optimisers and average; batch "
+        f"{config.run.batch_size} of each domain, {config.data.size} px, {config.run.compute_dtype}"
+    )
+
+
+def _compile(step: Any, abstract: TrainState, batch: Any, config: Config, left: int) -> Any:
+    say("compiling the training step ...")
+    start = time.perf_counter()
+    compiled = step.lower(abstract, batch).compile()
+    took = time.perf_counter() - start
+    cost = compiled.cost_analysis() or {}
+    memory = compiled.memory_analysis()
+    line = f"  compiled in {duration(took)}"
+    flops = float(cost.get("flops", 0.0))
+    if flops:
+        line += f"; {flops / 1e9:.1f} GFLOP a step and device"
+    if memory is not None:
+        bytes_ = memory.temp_size_in_bytes + memory.argument_size_in_bytes
+        line += f", about {bytes_ / 2**20:.0f} MiB"
+    say(line)
+    if flops:
+        rate = _matrix_product_rate()
+        # Training steps of such networks reach 0.3 to 0.6 of a matrix product's speed.
+        seconds = left * flops / (0.4 * rate)
+        say(
+            f"  expected duration: about {duration(seconds)} for {left} steps "
+            f"(at 0.4 of this device's {rate / 1e9:.0f} GFLOP/s; the ETA below is measured)"
+        )
+    return compiled
+
+
+# --- While it runs ---------------------------------------------------------------------------------
+
+
+class _StopSignals:
+    """Remembers SIGTERM and Ctrl-C instead of dying of them; a second one kills as usual."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "_StopSignals":
+        # With several processes SIGTERM is left to jax.distributed, which lets all of them agree
+        # on the step after which to stop.
+        signals = [signal.SIGINT] + ([signal.SIGTERM] if jax.process_count() == 1 else [])
+        for number in signals:
+            self._previous[number] = signal.signal(number, self._remember)
+        return self
+
+    def _remember(self, number: int, frame: Any) -> None:
+        self.received = number
+        signal.signal(number, self._previous[number])
+        say(f"{signal.Signals(number).name}: stopping after this step ...")
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def stop_after(self, step: int) -> bool:
+        """Whether the run is to save and exit now, after `step` updates: all processes alike."""
+        if jax.process_count() == 1:
+            return self.received is not None
+        if multihost_utils.reached_preemption_sync_point(step):
+            self.received = signal.SIGTERM
+            return True
+        return False
+
+
+def _raise_if_not_finite(metrics: Metrics, step: int, checkpoints: Checkpoints) -> None:
+    if float(jax.device_get(metrics["finite"])) == 1.0:
+        return
+    bad = sorted(name for name, value in jax.device_get(metrics).items() if not np.isfinite(value))
+    checkpoints.wait()
+    steps = checkpoints.steps()
+    saved = f"the checkpoint of step {steps[-1]} is good" if steps else "no checkpoint yet"
+    raise NonFiniteError(
+        f"step {step}: {', '.join(bad)} is NaN or infinite; {saved} and nothing was saved after it. "
+        "Lower --config.optimizer.learning_rate or the weight of that term, and run again."
+    )
+
+
+class _Clock:
+    """Rates since the last report, and the time left; compiling, drawing and saving are left out."""
+
+    def __init__(self, step: int):
+        self._first = self._last = step
+        self._begin = self._mark = time.perf_counter()
+        self.waited = 0.0
+
+    def skip(self, seconds: float) -> None:
+        """Takes time out of the account that was not spent training."""
+        self._begin += seconds
+        self._mark += seconds
+
+    def report(self, step: int, steps: int, images: int) -> tuple[dict[str, float], str]:
+        """Numbers for the log and a line for people; `images` is the pictures in a step."""
+        now = time.perf_counter()
+        took = max(now - self._mark, 1e-9)
+        rate = (step - self._last) / took
+        mean = (step - self._first) / max(now - self._begin, 1e-9)
+        numbers = {
+            "steps_per_second": rate,
+            "images_per_second": rate * images,
+            "data_wait": self.waited / took,
+        }
+        left = duration((steps - step) / mean) if mean else "unknown"
+        text = f"{rate * images:.0f} images/s, {100 * numbers['data_wait']:.1f}% waiting for data, ETA {left}"
+        self._last, self._mark, self.waited = step, now, 0.0
+        return numbers, text
+
+
+def _short(name: str) -> str:
+    return (
+        name.removeprefix("loss/")
+        .replace("reconstruction", "rec")
+        .replace("domain_adversarial", "dann")
+        .replace("discriminator", "disc")
+        .replace("semantic", "sem")
+    )
+
+
+def _line(step: int, steps: int, scalars: dict[str, float], speed: str) -> str:
+    terms: dict[str, list[float]] = {}
+    for name, value in scalars.items():
+        if name.startswith("loss/"):
+            terms.setdefault(_short(name).split("/")[0], []).append(value)
+    losses = " ".join(f"{name} {sum(values) / len(values):.3f}" for name, values in terms.items())
+    return f"step {step}/{steps}  {losses}  {speed}"
+
+
+def _local(tree: Any) -> Any:
+    """This process's copy of a replicated tree: drawing must not need the other processes."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+def _draw_samples(
+    sampler: grid.Sampler, state: TrainState, pictures: dict[str, Any], workdir: Path, step: int
+) -> dict[str, Any]:
+    grids = grid.translations(sampler, _local(state.ema), _local(state.extra), pictures)
+    (workdir / "samples").mkdir(exist_ok=True)
+    sheet = grid.beside(list(grids.values()))
+    grid.save_png(str(workdir / "samples" / f"step_{step:07d}.png"), sheet)
+    return grids
+
+
+def _fixed_test_pictures(config: Config, counts: dict[str, dict[str, int]]) -> dict[str, Any]:
+    """The same test pictures for every grid of a run, spread over the split."""
+    data = config.data
+    pictures = {}
+    for domain in data.domains:
+        n = counts[domain][data.test_split]
+        indices = [int(i) for i in np.linspace(0, n - 1, min(n, config.run.samples)).round()]
+        pictures[domain] = pipeline.read_pictures(data, domain, data.test_split, indices)
+    return pictures
+
+
+def train(config: Config, workdir: str | os.PathLike[str]) -> TrainState:
+    """Trains until `config.run.steps`, from the newest checkpoint in `workdir` where there is one.
+
+    A run that was stopped at any step and continued ends, on the same devices, with exactly the bits
+    of one that never stopped. The folder then holds `config.json`, `run.json`, `metrics.jsonl`,
+    `tensorboard/`, `reals.png`, `samples/` and `checkpoints/`.
+
+    Returns:
+      the state after the last step.
+
+    Raises:
+      ValueError: configuration or data are not usable, or differ from those of the run so far.
+      NonFiniteError: a term became NaN or infinite.
+      Stopped: SIGTERM or Ctrl-C; the state was saved.
+    """
+    configs.validate(config)
+    workdir = Path(workdir)
+    with _only_run_in(workdir):
+        return _train(config, workdir)
+
+
+def _train(config: Config, workdir: Path) -> TrainState:
+    run, data = config.run, config.data
+    mesh = sharding.make_mesh()
+    everywhere = sharding.replicated(mesh)
+    if run.batch_size % jax.device_count():
+        raise ValueError(
+            f"config.run.batch_size is {run.batch_size}, which {jax.device_count()} devices cannot "
+            "share equally: use a multiple."
+        )
+    method = methods.load(config)
+    counts = pipeline.picture_counts(data)
+    crop = pipeline.crop_rules(data)  # kept with the weights: translate crops new pictures alike
+    abstract = jax.eval_shape(lambda: states.create(method, config))
+    _describe(config, counts, abstract)
+
+    checkpoints = Checkpoints(workdir / "checkpoints", run.keep_checkpoints)
+    found = checkpoints.latest_good()
+    _check_config(config, workdir, started=found is not None)
+    iterator = pipeline.train_batches(
+        data,
+        batch_size=run.batch_size,
+        seed=run.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    with jax.set_mesh(mesh):
+        if found is None:
+            start = 0
+            state = jax.jit(lambda: states.create(method, config), out_shardings=everywhere)()
+        else:
+            state, position = checkpoints.restore(abstract, found, everywhere)
+            if position["counts"] != counts and not run.allow_config_change:
+                raise ValueError(
+                    f"{data.path} holds {counts}, but this run was trained on {position['counts']} "
+                    "pictures: point config.data.path at the same dataset, or allow the change with "
+                    "--config.run.allow_config_change=True."
+                )
+            checkpoints.set_aside_after(found)
+            iterator.set_state(position["iterator"])
+            start = found
+            say(f"continuing from step {start}")
+        if start >= run.steps:
+            say(f"{workdir} has its {run.steps} steps already: nothing to train.")
+            checkpoints.close()
+            return state
+
+        chief = jax.process_index() == 0
+        writer: MetricWriter | None = None
+        sampler = grid.make_sampler(method, data.domains)
+        if chief:
+            _record_launch(workdir, start)
+            writer = RunWriter(workdir, start)
+            pictures = _fixed_test_pictures(config, counts)
+            if start == 0:
+                first = {
+                    domain: pipeline.read_pictures(
+                        data,
+                        domain,
+                        data.train_split,
+                        range(min(64, counts[domain][data.train_split])),
+                    )
+                    for domain in data.domains
+                }
+                sheet = grid.reals(first)
+                grid.save_png(str(workdir / "reals.png"), sheet)
+                writer.write_images(0, {"reals": sheet})
+                writer.write_images(0, _draw_samples(sampler, state, pictures, workdir, 0))
+
+        batch_shape = {
+            domain: jax.ShapeDtypeStruct(
+                (run.batch_size, data.size, data.size, 3), jnp.uint8, sharding=sharding.split(mesh)
+            )
+            for domain in data.domains
+        }
+        compiled = _compile(make_step(method, config, mesh), abstract, batch_shape, config, run.steps - start)
+        bar = tqdm(total=run.steps, initial=start, disable=None if chief else True, leave=False)
+        clock: _Clock | None = None
+        pending: tuple[int, Metrics] | None = None
+
+        def finish(done: int, metrics: Metrics) -> None:
+            """Checks and writes the numbers of a step, after the next one has been dispatched."""
+            _raise_if_not_finite(metrics, done, checkpoints)
+            if clock is not None and (done % run.log_every == 0 or done == run.steps):
+                scalars = {name: float(v) for name, v in jax.device_get(metrics).items()}
+                numbers, speed = clock.report(done, run.steps, run.batch_size * len(data.domains))
+                del scalars["finite"]
+                say(_line(done, run.steps, scalars, speed))
+                if writer is not None:
+                    writer.write_scalars(done, scalars | numbers)
+                checkpoints.poll()
+
+        try:
+            with _StopSignals() as signals:
+                for step in range(start, run.steps):
+                    before = time.perf_counter()
+                    batch = next(iterator)
+                    if clock is not None:
+                        clock.waited += time.perf_counter() - before
+                    state, metrics = compiled(state, sharding.to_devices(batch, mesh))
+                    done = step + 1
+                    if pending is not None:
+                        finish(*pending)
+                    pending = done, metrics
+                    bar.update()
+                    if clock is None:
+                        jax.block_until_ready(metrics)
+                        clock = _Clock(done)
+                    stop = signals.stop_after(done)
+                    sample = done % run.sample_every == 0 or done == run.steps
+                    save = done % run.checkpoint_every == 0 or done == run.steps or stop
+                    if sample or save:
+                        finish(*pending)
+                        pending = None
+                        paused = time.perf_counter()
+                        if sample and writer is not None:
+                            writer.write_images(done, _draw_samples(sampler, state, pictures, workdir, done))
+                        if save:
+                            position = {
+                                "iterator": iterator.get_state(),
+                                "counts": counts,
+                                "crop": crop,
+                            }
+                            checkpoints.save(state, done, position)
+                        clock.skip(time.perf_counter() - paused)
+                    if stop and done < run.steps:
+                        checkpoints.wait()
+                        number = signals.received or signal.SIGTERM
+                        say(f"saved step {done}; the same command continues from here")
+                        raise Stopped(128 + number)
+            checkpoints.wait()
+            say(f"done: {run.steps} steps in {workdir}")
+        finally:
+            bar.close()
+            if writer is not None:
+                writer.close()
+            checkpoints.close()
+            iterator.close()
+    return state

@@ -1,0 +1,71 @@
+"""Everything a run needs to go on: one pytree, saved and donated as a whole."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, Key
+
+from xgan_jax.config import Config, OptimizerConfig
+from xgan_jax.method import Extra, Method, Params
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """`step`: updates made. `key`: the run's key; the step's is folded from it. `ema`: the moving
+    average of `params`, which evaluation uses. `optimizer`: {player: optax state}. `extra`: the
+    method's own state (batch statistics, replay pools)."""
+
+    step: Int[Array, ""]
+    key: Key[Array, ""]
+    params: Params
+    ema: Params
+    optimizer: dict[str, Any]
+    extra: Extra
+
+    def replace(self, **changes: Any) -> "TrainState":
+        return dataclasses.replace(self, **changes)
+
+
+jax.tree_util.register_dataclass(
+    TrainState,
+    data_fields=[field.name for field in dataclasses.fields(TrainState)],
+    meta_fields=[],
+)
+
+
+def make_optimizer(config: OptimizerConfig, player: str) -> optax.GradientTransformation:
+    """Adam with the player's learning rate, decayed linearly to zero where the config says so."""
+    rate = config.learning_rate
+    if player == "discriminator":
+        rate *= config.discriminator_scale
+    schedule: optax.ScalarOrSchedule = rate
+    if config.decay_steps:
+        schedule = optax.linear_schedule(rate, 0.0, config.decay_steps, config.decay_start)
+    return optax.adam(schedule, b1=config.b1, b2=config.b2, eps=config.eps)
+
+
+def owned(params: Params, networks: tuple[str, ...]) -> Params:
+    """The part of `params` that a player updates."""
+    return {name: params[name] for name in networks}
+
+
+def create(method: Method, config: Config) -> TrainState:
+    """The state before the first step, from `config.run.seed`."""
+    init_key, key = jax.random.split(jax.random.key(config.run.seed))
+    params, extra = method.init(init_key)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        key=key,
+        params=params,
+        # A copy: the step donates its input, and one buffer cannot be donated twice.
+        ema=jax.tree.map(jnp.copy, params),
+        optimizer={
+            player: make_optimizer(config.optimizer, player).init(owned(params, networks))
+            for player, networks in method.players.items()
+        },
+        extra=extra,
+    )
