@@ -30,7 +30,8 @@ from xgan_jax.nets.encoder import Encoder
 class Networks:
     """The networks of XGAN's appendix (table 1)."""
 
-    width: float = 1.0  # multiplies every convolution's channels
+    width: float = 1.0  # multiplies the channels of encoder and decoder
+    discriminator_width: float = 1.0  # and of the discriminators
     embedding_size: int = 1024
     kernel: int = 4  # 3 or 4; deconv1 is always 4x4
     norm: str = "instance"  # instance | batch | none
@@ -147,7 +148,7 @@ def build(config: Config) -> Method:
         dtype,
     )
     discriminator = Discriminator(
-        size, networks.width, networks.kernel, networks.norm, networks.activation, dtype
+        size, networks.discriminator_width, networks.kernel, networks.norm, networks.activation, dtype
     )
     classifier = DomainClassifier(len(domains), networks.embedding_size, networks.classifier_layers, dtype)
     judged = domains if weights.gan_directions == "both" else domains[1:]

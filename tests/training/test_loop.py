@@ -1,0 +1,316 @@
+"""Runs of `train`: start, watch, stop, continue, and everything that may go wrong between."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from xgan_jax import config as configs, method as methods
+from xgan_jax.config import Config, DataConfig, RunConfig
+from xgan_jax.training import checkpoint, loop, state as states
+from xgan_jax.training.checkpoint import CheckpointError, Checkpoints
+from xgan_jax.xgan import Networks, Weights
+
+ROOT = Path(__file__).parents[2]
+STEPS = 12
+
+
+def run_config(records: Path, **changes) -> Config:
+    run = RunConfig(steps=STEPS, batch_size=8, log_every=1, sample_every=6, checkpoint_every=4, samples=2)
+    config = Config(
+        method="xgan",
+        networks=Networks(width=0.125, embedding_size=32, classifier_layers=1),
+        weights=Weights(),
+        data=DataConfig(path=str(records), size=32),
+        run=run,
+    )
+    for name, value in changes.items():
+        section, _, field = name.partition("__")
+        setattr(getattr(config, section), field, value)
+    return config
+
+
+def bits(workdir: Path, records: Path, step: int = STEPS) -> list[np.ndarray]:
+    """Every array of the checkpoint of `step`, and the data position, as comparable arrays."""
+    config = run_config(records)
+    method = methods.load(config)
+    abstract = jax.eval_shape(lambda: states.create(method, config))
+    checkpoints = Checkpoints(workdir / "checkpoints", create=False)
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    state, data = checkpoints.restore(abstract, step, here)
+    checkpoints.close()
+    leaves = jax.tree.leaves(dataclasses.replace(state, key=jax.random.key_data(state.key)))
+    return [np.asarray(x) for x in leaves] + [np.frombuffer(json.dumps(data).encode(), np.uint8)]
+
+
+def assert_same_bits(a: list[np.ndarray], b: list[np.ndarray]) -> None:
+    assert len(a) == len(b) > 50
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def numbers(workdir: Path) -> list[dict[str, float]]:
+    """metrics.jsonl without what depends on the clock."""
+    clocks = {"steps_per_second", "images_per_second", "data_wait"}
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in clocks} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def whole_run(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never interrupted."""
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    loop.train(run_config(records), workdir)
+    return workdir
+
+
+def test_a_run_leaves_what_it_promises(whole_run: Path, records: Path) -> None:
+    for name in ("config.json", "run.json", "metrics.jsonl", "reals.png"):
+        assert (whole_run / name).stat().st_size > 0
+    assert sorted(p.name for p in (whole_run / "samples").iterdir()) == [
+        "step_0000000.png",
+        "step_0000006.png",
+        "step_0000012.png",
+    ]
+    assert list((whole_run / "tensorboard").iterdir())
+    steps = [line["step"] for line in numbers(whole_run)]
+    assert steps == list(range(1, STEPS + 1)) or steps == list(range(2, STEPS + 1))
+    assert configs.from_json((whole_run / "config.json").read_text()) == run_config(records)
+    launch = json.loads((whole_run / "run.json").read_text())[0]
+    assert launch["start_step"] == 0 and launch["argv"] and launch["versions"]["jax"] == jax.__version__
+
+
+def test_the_start_report(records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loop.train(run_config(records, run__steps=3), tmp_path / "run")
+    text = capsys.readouterr().out
+    for pattern in (
+        r"face: \d+ train, \d+ test pictures",
+        r"encoder: [\d,]+ parameters",
+        r"GFLOP a step and device, about \d+ MiB",
+        r"expected duration: about \d",
+        r"compiling the training step",
+        r"step 3/3 .* rec \d.* images/s, \d.*% waiting for data, ETA",
+    ):
+        assert re.search(pattern, text), pattern
+
+
+@pytest.mark.parametrize("stops", [(5,), (1, 7)])
+def test_stopped_and_continued_is_bit_exact(
+    whole_run: Path, records: Path, tmp_path: Path, stops: tuple[int, ...]
+) -> None:
+    workdir = tmp_path / "run"
+    for stop in (*stops, STEPS):
+        loop.train(run_config(records, run__steps=stop), workdir)
+    assert_same_bits(bits(workdir, records), bits(whole_run, records))
+    assert [n for n in numbers(workdir) if n["step"] == STEPS] == [
+        n for n in numbers(whole_run) if n["step"] == STEPS
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_save_and_exit(
+    whole_run: Path, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    workdir = tmp_path / "run"
+    line = loop._line
+
+    def signal_at_step_6(step: int, *rest) -> str:
+        if step == 6:
+            os.kill(os.getpid(), number)
+        return line(step, *rest)
+
+    monkeypatch.setattr(loop, "_line", signal_at_step_6)
+    with pytest.raises(loop.Stopped) as stopped:
+        loop.train(run_config(records), workdir)
+    assert stopped.value.code == 128 + number
+    monkeypatch.undo()
+    saved = max(int(p.name) for p in (workdir / "checkpoints").iterdir())
+    assert 6 <= saved <= 8
+    loop.train(run_config(records), workdir)
+    assert_same_bits(bits(workdir, records), bits(whole_run, records))
+    wanted = [n for n in numbers(whole_run) if n["step"] > saved + 1]
+    assert [n for n in numbers(workdir) if n["step"] > saved + 1] == wanted
+
+
+def test_not_finite_stops_with_the_name_of_the_term(
+    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workdir = tmp_path / "run"
+    loop.train(run_config(records, run__steps=5), workdir)
+    good = bits(workdir, records, 5)
+    reconstruction = loop.methods.load
+
+    def poisoned(config: Config):
+        method = reconstruction(config)
+
+        def losses(player, params, extra, batch, key, step):
+            terms = method.losses(player, params, extra, batch, key, step)
+            if player == "generator":
+                bad = jax.numpy.where(step == 7, jax.numpy.nan, 0.0)
+                terms.losses["semantic/face2anime"] += bad
+            return terms
+
+        return dataclasses.replace(method, losses=losses)
+
+    monkeypatch.setattr(loop.methods, "load", poisoned)
+    with pytest.raises(loop.NonFiniteError, match=r"step 8: .*semantic/face2anime.* checkpoint of step 5"):
+        loop.train(run_config(records, run__checkpoint_every=100), workdir)
+    monkeypatch.undo()
+    assert [int(p.name) for p in (workdir / "checkpoints").iterdir()] == [5]
+    assert_same_bits(bits(workdir, records, 5), good)
+
+
+def test_changed_config_is_shown_and_refused(
+    whole_run: Path, records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = tmp_path / "run"
+    loop.train(run_config(records, run__steps=2), workdir)
+    changed = run_config(records, run__steps=3, optimizer__learning_rate=5e-4)
+    with pytest.raises(ValueError, match=r"config.optimizer.learning_rate = 0.0001, not 0.0005"):
+        loop.train(changed, workdir)
+    assert "config.optimizer.learning_rate: 0.0001 -> 0.0005" in capsys.readouterr().out
+    saved = configs.from_json((workdir / "config.json").read_text())
+    assert saved.optimizer.learning_rate == 1e-4
+    changed.run.allow_config_change = True
+    loop.train(changed, workdir)
+    assert numbers(workdir)[-1]["step"] == 3
+
+
+def test_other_data_are_refused(
+    records: Path, more_records: Path, tmp_path: Path
+) -> None:
+    workdir = tmp_path / "run"
+    loop.train(run_config(records, run__steps=2), workdir)
+    with pytest.raises(ValueError, match="point config.data.path at the same dataset"):
+        loop.train(run_config(more_records, run__steps=3), workdir)
+
+
+def test_a_finished_run_is_left_alone(whole_run: Path, records: Path) -> None:
+    before = (whole_run / "metrics.jsonl").read_bytes()
+    loop.train(run_config(records), whole_run)
+    assert (whole_run / "metrics.jsonl").read_bytes() == before
+
+
+def test_two_processes_cannot_share_a_folder(records: Path, tmp_path: Path) -> None:
+    with (
+        loop._only_run_in(tmp_path / "run"),
+        pytest.raises(ValueError, match="another training process"),
+    ):
+        loop.train(run_config(records), tmp_path / "run")
+
+
+def test_batch_that_devices_cannot_share(records: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"batch_size is 9, which 8 devices"):
+        loop.train(run_config(records, run__batch_size=9), tmp_path / "run")
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def test_every_file_of_a_checkpoint_is_guarded(records: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    loop.train(run_config(records, run__steps=1), workdir)
+    folder = workdir / "checkpoints" / "1"
+    files = [p for p in folder.rglob("*") if p.is_file() and p.stat().st_size]
+    assert len(files) > 5
+    assert checkpoint.damage(folder) is None
+    for path in files:
+        good = path.read_bytes()
+        if path.name != checkpoint.MANIFEST:
+            flip_a_bit(path)
+            assert str(path) in str(checkpoint.damage(folder))
+        path.unlink()
+        assert (checkpoint.damage(folder) is None) == (path.name == checkpoint.MANIFEST)
+        path.write_bytes(good)
+    assert checkpoint.damage(folder) is None
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    whole_run: Path, records: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    workdir = tmp_path / "run"
+    loop.train(run_config(records, run__steps=10), workdir)
+    newest = max((workdir / "checkpoints" / "10" / "weights").rglob("*"), key=lambda p: p.stat().st_size)
+    flip_a_bit(newest)
+    loop.train(run_config(records), workdir)
+    assert "checkpoint of step 10 is damaged" in caplog.text and newest.name in caplog.text
+    assert [p.name.partition("-")[0] for p in (workdir / "damaged_checkpoints").iterdir()] == ["10"]
+    assert_same_bits(bits(workdir, records), bits(whole_run, records))
+
+
+def test_all_checkpoints_damaged_is_an_error_not_a_new_start(records: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    loop.train(run_config(records, run__steps=1), workdir)
+    for path in (workdir / "checkpoints" / "1" / "weights").rglob("*"):
+        if path.is_file() and path.stat().st_size:
+            flip_a_bit(path)
+    with pytest.raises(CheckpointError, match="no undamaged checkpoint"):
+        loop.train(run_config(records), workdir)
+
+
+def command(records: Path, workdir: Path, *flags: str) -> list[str]:
+    return [
+        sys.executable,
+        str(ROOT / "train.py"),
+        f"--config={ROOT / 'configs' / 'xgan.py'}",
+        f"--workdir={workdir}",
+        f"--config.data.path={records}",
+        "--config.data.size=32",
+        "--config.networks.width=0.125",
+        "--config.networks.embedding_size=32",
+        "--config.networks.classifier_layers=1",
+        "--config.run.batch_size=8",
+        *flags,
+    ]
+
+
+@pytest.mark.slow
+def test_kill_9_at_three_random_moments_is_bit_exact(records: Path, tmp_path: Path) -> None:
+    """The command, killed without warning while it trains and saves, ends as if never killed."""
+    flags = (
+        "--config.run.steps=400",
+        "--config.run.checkpoint_every=20",
+        "--config.run.log_every=5",
+        "--config.run.sample_every=100",
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(command(records, tmp_path / "whole", *flags), env=environment, check=True)
+    random = np.random.default_rng()
+    kills = 0
+    for target in np.sort(random.integers(20, 390, 3)):
+        process = subprocess.Popen(command(records, tmp_path / "killed", *flags), env=environment)
+        while process.poll() is None:
+            lines = tmp_path / "killed" / "metrics.jsonl"
+            if lines.exists() and len(lines.read_text().splitlines()) >= target // 5:
+                time.sleep(random.uniform(0, 0.05))
+                break
+            time.sleep(0.01)
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+    subprocess.run(command(records, tmp_path / "killed", *flags), env=environment, check=True)
+    assert kills == 3
+    trees = []
+    for name in ("whole", "killed"):
+        config = configs.from_json((tmp_path / name / "config.json").read_text())
+        method = methods.load(config)
+        abstract = jax.eval_shape(lambda config=config, method=method: states.create(method, config))
+        checkpoints = Checkpoints(tmp_path / name / "checkpoints", create=False)
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        state, data = checkpoints.restore(abstract, 400, here)
+        checkpoints.close()
+        leaves = jax.tree.leaves(dataclasses.replace(state, key=jax.random.key_data(state.key)))
+        trees.append([np.asarray(x) for x in leaves] + [np.frombuffer(str(data).encode(), np.uint8)])
+    assert_same_bits(*trees)
+    assert numbers(tmp_path / "whole") == numbers(tmp_path / "killed")

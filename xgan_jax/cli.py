@@ -1,0 +1,181 @@
+"""The `xgan` command: `xgan prepare` and `xgan translate`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+# Heavy imports stand in the subcommands, so that --help is instant.
+
+_PREPARE = """\
+Makes a dataset of pictures: every picture is decoded, turned upright, converted to RGB, cropped to a
+square, resized with antialiasing, and written to checked records that train.py and TFDS read. What
+cannot be used is listed with its reason in OUT/report.json.
+
+examples:
+  two folders of any depth, or zips (which stay zipped):
+    xgan prepare --domain face=photos --domain anime=anime.zip --out data/faces
+
+  a folder with trainA, trainB, testA, testB (or train1, train2, test1, test2), as CycleGAN and
+  selfie2anime have; the first domain is A, the second B:
+    xgan prepare --domain face=selfie2anime --domain anime=selfie2anime --out data/selfie
+    xgan prepare --domain face=selfie2anime/trainA --domain anime=selfie2anime/trainB --out data/selfie
+
+  CelebA as downloaded: the folder that holds img_align_celeba (or img_align_celeba.zip) and the lists
+  of attributes, landmarks and partitions; its splits, labels and 148x148 crop are kept:
+    xgan prepare --domain face=celeba --domain anime=anime.zip --out data/faces --size 128
+
+  a dataset that TFDS has already prepared on this machine:
+    xgan prepare --domain face=tfds:celeb_a --domain anime=anime --out data/faces
+
+  your own test split and labels:
+    xgan prepare --domain face=photos --domain anime=anime --out data/faces \\
+        --test-list face=test_files.txt --labels face=attributes.csv
+
+splits: train/, test/ and val/ below PATH are the splits; so are testA beside trainA, CelebA's and TFDS's
+own, and the files of --test-list. Without any of these a hash of each file's name sends
+--test-fraction of the pictures to test: adding pictures later moves none of the others.
+
+labels: an attributes.csv in the folder (or --labels) whose first column is the file name; whole numbers
+become int64, other numbers float32, the rest text.
+
+An interrupted prepare leaves OUT.partial; the same command goes on from there.
+"""
+
+_TRANSLATE = """\
+Translates a picture, or every picture of a folder or zip, with a trained run. Pictures of any size go
+in, cropped as the training pictures were; PNGs of the training size come out, one for each file, and
+OUTPUT/translate.json names those that could not be read.
+
+examples:
+  xgan translate --workdir runs/my_run --input me.jpg --output out --direction face2anime
+  xgan translate --workdir runs/my_run --input photos --output out --direction face2anime --crop none
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a subcommand and returns the exit status: 0, or 2 when the input is at fault."""
+    args = _parser().parse_args(argv)
+    try:
+        args.run(args)
+    except (ValueError, OSError) as error:  # PictureError and CheckpointError are ValueErrors
+        if os.environ.get("XGAN_TRACEBACK"):
+            raise
+        print(f"xgan {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"xgan {args.command}: stopped; the same command goes on.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="xgan",
+        description="Unpaired face <-> anime translation. Training is train.py, evaluation eval.py.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, summary: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=summary, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+
+    prepare = command("prepare", "pictures to a dataset", _PREPARE)
+    prepare.set_defaults(run=_prepare)
+    add = prepare.add_argument
+    add("--domain", action="append", required=True, metavar="NAME=PATH", help="give it once for each domain")
+    add("--out", required=True, metavar="DIR", help="the dataset's folder, to be made")
+    add("--size", type=int, default=64, metavar="N", help="side of the square pictures, pixels (64)")
+    add(
+        "--encoding",
+        choices=("uint8", "jpeg", "png"),
+        default="uint8",
+        help="uint8 (the default) reads fastest; jpeg and png take less room",
+    )
+    add(
+        "--crop",
+        choices=("auto", "center", "celeba", "none"),
+        default="auto",
+        help="auto (the default) is celeba for pictures of CelebA's aspect 178:218 and else center, the "
+        "largest square; none keeps everything, distorted to a square",
+    )
+    add("--test-fraction", type=float, default=0.1, metavar="F", help="see splits above (0.1)")
+    add("--test-list", action="append", default=[], metavar="NAME=FILE", help="test file names, one a line")
+    add("--labels", action="append", default=[], metavar="NAME=FILE.csv", help="see labels above")
+    add("--workers", type=int, metavar="N", help="threads (one a core)")
+
+    translate = command("translate", "pictures through a trained run", _TRANSLATE)
+    translate.set_defaults(run=_translate)
+    add = translate.add_argument
+    add("--workdir", required=True, metavar="RUN", help="the folder that train.py was given")
+    add("--input", required=True, metavar="PATH", help="a picture, a folder or a zip")
+    add("--output", required=True, metavar="DIR", help="where the PNGs go")
+    add("--direction", required=True, metavar="A2B", help="for example face2anime")
+    add("--step", type=int, metavar="N", help="the checkpoint to use (the newest)")
+    add("--batch-size", type=int, default=32, metavar="N", help="pictures at a time (32)")
+    add(
+        "--crop",
+        choices=("auto", "center", "celeba", "none"),
+        default="auto",
+        help="auto (the default) is the rule of the training pictures",
+    )
+    return parser
+
+
+def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """NAME=PATH, several times, as a mapping.
+
+    Raises:
+      ValueError: no NAME=PATH, or a name twice.
+    """
+    pairs: dict[str, str] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise ValueError(f"{option} is {text!r}: write NAME=PATH, for example face=photos.")
+        if name in pairs:
+            raise ValueError(f"{option} gives {name!r} twice: each domain has one.")
+        pairs[name] = path
+    return pairs
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    domains = _pairs("--domain", args.domain)
+    test_lists = _pairs("--test-list", args.test_list)
+    labels = _pairs("--labels", args.labels)
+    if args.workers is not None and args.workers < 1:
+        raise ValueError(f"--workers is {args.workers}: use 1 or more.")
+    from xgan_jax.data.prepare import prepare
+
+    prepare(
+        domains,
+        args.out,
+        size=args.size,
+        encoding=args.encoding,
+        crop=args.crop,
+        test_fraction=args.test_fraction,
+        test_lists=test_lists,
+        labels=labels,
+        workers=args.workers,
+    )
+
+
+def _translate(args: argparse.Namespace) -> None:
+    if args.batch_size < 1:
+        raise ValueError(f"--batch-size is {args.batch_size}: use 1 or more.")
+    from xgan_jax.evaluation.translate import translate_files
+
+    translate_files(
+        args.workdir,
+        args.input,
+        args.output,
+        args.direction,
+        step=args.step,
+        batch_size=args.batch_size,
+        crop=args.crop,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
