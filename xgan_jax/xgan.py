@@ -38,6 +38,7 @@ class Networks:
     activation: str = "leaky_relu"  # encoder and discriminator: leaky_relu | relu | elu | silu
     decoder_activation: str = "relu"
     classifier_layers: int = 3  # hidden layers of the domain classifier, embedding_size wide
+    classifier_normalise: bool = True  # it sees embeddings at unit scale
     teacher: str = ""  # "package.module:function", see `build`
 
 
@@ -55,10 +56,10 @@ class Weights:
     identity: float = 0.0  # d_t(e_s(x_t)) is x_t (CycleGAN)
     total_variation: float = 0.0  # of the translations (DTN)
     # Forms:
-    reconstruction_distance: str = "mse"  # mse | l1 | l2norm (the paper's)
+    reconstruction_distance: str = "l2norm"  # l2norm (the paper's) | mse | l1
     semantic_distance: str = "l1"  # l1 | l1_sum | l2
     semantic_detach: bool = False  # no gradient into the source's embedding
-    semantic_standardise: bool = False  # in units of the embedding's spread
+    semantic_standardise: bool = True  # in units of the embedding's spread
     gan_form: str = "lsgan"  # lsgan | ns (the paper's cross-entropy) | hinge
     gan_directions: str = "both"  # both | forward (into every domain but the first)
     reversal: float = 1.0  # strength of the gradient reversal
@@ -150,7 +151,13 @@ def build(config: Config) -> Method:
     discriminator = Discriminator(
         size, networks.discriminator_width, networks.kernel, networks.norm, networks.activation, dtype
     )
-    classifier = DomainClassifier(len(domains), networks.embedding_size, networks.classifier_layers, dtype)
+    classifier = DomainClassifier(
+        len(domains),
+        networks.embedding_size,
+        networks.classifier_layers,
+        networks.classifier_normalise,
+        dtype,
+    )
     judged = domains if weights.gan_directions == "both" else domains[1:]
     if not weights.gan:
         judged = ()

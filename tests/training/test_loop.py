@@ -185,9 +185,7 @@ def test_changed_config_is_shown_and_refused(
     assert numbers(workdir)[-1]["step"] == 3
 
 
-def test_other_data_are_refused(
-    records: Path, more_records: Path, tmp_path: Path
-) -> None:
+def test_other_data_are_refused(records: Path, more_records: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     loop.train(run_config(records, run__steps=2), workdir)
     with pytest.raises(ValueError, match="point config.data.path at the same dataset"):

@@ -37,9 +37,7 @@ def augment(
         columns = jnp.clip(jnp.arange(w) + offsets[:, 1:], 0, w - 1)
         images = jax.vmap(lambda x, r, c: x[r][:, c])(images, rows, columns)
     if data.colour:
-        amounts = jax.random.uniform(
-            k_colour, (3, b, 1, 1, 1), minval=-data.colour, maxval=data.colour
-        )
+        amounts = jax.random.uniform(k_colour, (3, b, 1, 1, 1), minval=-data.colour, maxval=data.colour)
         brightness, contrast, saturation = amounts
         grey = images.mean(-1, keepdims=True)
         images = grey + (images - grey) * (1 + saturation)

@@ -104,9 +104,10 @@ def crop_resize(image: Picture, size: int, rule: str) -> UInt8[np.ndarray, "{siz
     Parmar et al. 2022, section 3). A box that already has the size is returned unchanged.
     """
     height, width = image.shape[:2]
-    box = crop_box(width, height, rule)
-    resized = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box=box)
-    return np.array(resized)
+    left, top, right, bottom = crop_box(width, height, rule)
+    # Cut first: Pillow's own `box` would let the filter reach across the edge.
+    part = Image.fromarray(image[top:bottom, left:right])
+    return np.array(part.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def encode(image: Picture, encoding: str) -> bytes:

@@ -113,7 +113,9 @@ class PictureSource:
         for k, i in enumerate(indices):
             image = decode_example(self.records[i]).get("image")
             if not image:
-                raise ValueError(f"{self.name}: record {i} has no feature 'image': prepare the dataset again.")
+                raise ValueError(
+                    f"{self.name}: record {i} has no feature 'image': prepare the dataset again."
+                )
             if self.raw:
                 out[k] = np.frombuffer(image[0], np.uint8).reshape(s, s, 3)
             else:

@@ -194,6 +194,9 @@ def _already_there(out: Path, request: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if not out.is_dir():
         raise ValueError(f"--out {out} is a file: choose another.")
+    if out.is_symlink() or os.path.ismount(out):
+        # A finished folder is renamed into place, which neither allows.
+        raise ValueError(f"--out {out} is a link or a mount point: give a folder inside it, {out / 'data'}.")
     try:
         report: dict[str, Any] = json.loads((out / "report.json").read_text())
         was = report["request"]
@@ -455,7 +458,6 @@ class _Shards:
         if self._writer is None or self._room < len(record):
             self._close()
             self._writer = TFRecordWriter(self._path(len(self.lengths)))
-            self._writer.__enter__()
             self._room = SHARD_BYTES
             self.lengths.append(0)
         self._writer.write(record)
@@ -474,7 +476,7 @@ class _Shards:
 
     def _close(self) -> None:
         if self._writer is not None:
-            self._writer.__exit__(None, None, None)
+            self._writer.close()
             self._writer = None
 
 
@@ -592,7 +594,8 @@ def _say_next(report: Mapping[str, Any], out: Path) -> None:
     command = ["python", "train.py", "--config", "configs/xgan.py", "--workdir", "runs/my_run"]
     command.append(f"--config.data.path={out}")
     if domains != ["face", "anime"]:
-        command.append(f"--config.data.domains={tuple(domains)}")
+        names = ", ".join(json.dumps(domain) for domain in domains)
+        command.append(f"--config.data.domains=({names})")
     if report["size"] != 64:
         command.append(f"--config.data.size={report['size']}")
     if len(domains) > 1:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -37,6 +37,7 @@ _CELEBA_SPLITS = {"0": "train", "1": "validation", "2": "test"}  # CelebA's READ
 _RESERVED = {"image", "file_name", "labelled"}
 
 
+@runtime_checkable
 class Source(Protocol):
     """What `prepare` needs to know of a place with pictures.
 
@@ -484,15 +485,17 @@ class TfdsRecords:
 
         split, _, index = name.rpartition("/")
         try:
-            payload = self._records[split][int(index)]
-            example = decode_example(payload)
+            example = decode_example(self._records[split][int(index)])
         except (ValueError, OSError) as error:
             raise PictureError(f"the record cannot be read: {error}") from None
+        for key in (self._image, *self._keys.values()):
+            if len(example.get(key, [])) != 1:
+                raise PictureError(f"the record lacks the feature {key!r}")
         labels: dict[str, Value] = {}
         for label, key in self._keys.items():
-            (value,) = example[key]
+            value = example[key][0]
             labels[label] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        (image,) = example[self._image]
+        image = example[self._image][0]
         if not isinstance(image, bytes):
             raise PictureError("the record's picture is not stored as bytes")
         if self._raw is None:

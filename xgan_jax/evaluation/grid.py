@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 from xgan_jax.data.augment import to_float, to_uint8
 from xgan_jax.method import Method
 
-Picture = UInt8[np.ndarray, "h w 3"]
-Pictures = UInt8[np.ndarray, "n s s 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]  # of any height and width
+Pictures = UInt8[np.ndarray, "_ s s 3"]
 
 _GAP, _HEADER = 2, 14
 _BACKGROUND, _INK = 255, (40, 40, 40)

@@ -24,7 +24,7 @@ from xgan_jax.method import Method
 from xgan_jax.training import state as states
 from xgan_jax.training.checkpoint import CheckpointError, Checkpoints
 
-Pictures = UInt8[np.ndarray, "n s s 3"]
+Pictures = UInt8[np.ndarray, "_ s s 3"]
 
 
 @dataclass(frozen=True)

@@ -40,16 +40,21 @@ class DomainClassifier(nn.Module):
     """XGAN's c_dann: `[b, embedding_size] -> [b, domains]` logits.
 
     The paper gives no layers; three hidden ones of the embedding's size follow the XGAN-v2 port
-    (1024-1024-1024, leaky ReLU).
+    (1024-1024-1024, leaky ReLU). Each embedding is first brought to zero mean and unit variance over its
+    dimensions (`normalise`): behind a gradient reversal the encoders could otherwise raise the
+    classifier's loss without end by letting the embedding grow, and do (`docs/choices.md`).
     """
 
     domains: int = 2
     features: int = 1024
     layers: int = 3
+    normalise: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, z: Float[Array, "b e"]) -> Float[Array, "b d"]:
+        if self.normalise:
+            z = nn.LayerNorm(use_bias=False, use_scale=False, dtype=jnp.float32)(z)
         for i in range(self.layers):
             z = ACTIVATIONS["leaky_relu"](dense(self.features, self.dtype, name=f"fc{i + 1}")(z))
         return dense(self.domains, self.dtype, name="logits")(z).astype(jnp.float32)

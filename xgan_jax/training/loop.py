@@ -362,116 +362,115 @@ def _train(config: Config, workdir: Path) -> TrainState:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    with jax.set_mesh(mesh):
-        if found is None:
-            start = 0
-            state = jax.jit(lambda: states.create(method, config), out_shardings=everywhere)()
-        else:
-            state, position = checkpoints.restore(abstract, found, everywhere)
-            if position["counts"] != counts and not run.allow_config_change:
-                raise ValueError(
-                    f"{data.path} holds {counts}, but this run was trained on {position['counts']} "
-                    "pictures: point config.data.path at the same dataset, or allow the change with "
-                    "--config.run.allow_config_change=True."
-                )
-            checkpoints.set_aside_after(found)
-            iterator.set_state(position["iterator"])
-            start = found
-            say(f"continuing from step {start}")
-        if start >= run.steps:
-            say(f"{workdir} has its {run.steps} steps already: nothing to train.")
-            checkpoints.close()
-            return state
-
-        chief = jax.process_index() == 0
-        writer: MetricWriter | None = None
-        sampler = grid.make_sampler(method, data.domains)
-        if chief:
-            _record_launch(workdir, start)
-            writer = RunWriter(workdir, start)
-            pictures = _fixed_test_pictures(config, counts)
-            if start == 0:
-                first = {
-                    domain: pipeline.read_pictures(
-                        data,
-                        domain,
-                        data.train_split,
-                        range(min(64, counts[domain][data.train_split])),
-                    )
-                    for domain in data.domains
-                }
-                sheet = grid.reals(first)
-                grid.save_png(str(workdir / "reals.png"), sheet)
-                writer.write_images(0, {"reals": sheet})
-                writer.write_images(0, _draw_samples(sampler, state, pictures, workdir, 0))
-
-        batch_shape = {
-            domain: jax.ShapeDtypeStruct(
-                (run.batch_size, data.size, data.size, 3), jnp.uint8, sharding=sharding.split(mesh)
+    if found is None:
+        start = 0
+        state = jax.jit(lambda: states.create(method, config), out_shardings=everywhere)()
+    else:
+        state, position = checkpoints.restore(abstract, found, everywhere)
+        if position["counts"] != counts and not run.allow_config_change:
+            raise ValueError(
+                f"{data.path} holds {counts}, but this run was trained on {position['counts']} "
+                "pictures: point config.data.path at the same dataset, or allow the change with "
+                "--config.run.allow_config_change=True."
             )
-            for domain in data.domains
-        }
-        compiled = _compile(make_step(method, config, mesh), abstract, batch_shape, config, run.steps - start)
-        bar = tqdm(total=run.steps, initial=start, disable=None if chief else True, leave=False)
-        clock: _Clock | None = None
-        pending: tuple[int, Metrics] | None = None
+        checkpoints.set_aside_after(found)
+        iterator.set_state(position["iterator"])
+        start = found
+        say(f"continuing from step {start}")
+    if start >= run.steps:
+        say(f"{workdir} has its {run.steps} steps already: nothing to train.")
+        checkpoints.close()
+        return state
 
-        def finish(done: int, metrics: Metrics) -> None:
-            """Checks and writes the numbers of a step, after the next one has been dispatched."""
-            _raise_if_not_finite(metrics, done, checkpoints)
-            if clock is not None and (done % run.log_every == 0 or done == run.steps):
-                scalars = {name: float(v) for name, v in jax.device_get(metrics).items()}
-                numbers, speed = clock.report(done, run.steps, run.batch_size * len(data.domains))
-                del scalars["finite"]
-                say(_line(done, run.steps, scalars, speed))
-                if writer is not None:
-                    writer.write_scalars(done, scalars | numbers)
-                checkpoints.poll()
+    chief = jax.process_index() == 0
+    writer: MetricWriter | None = None
+    sampler = grid.make_sampler(method, data.domains)
+    if chief:
+        _record_launch(workdir, start)
+        writer = RunWriter(workdir, start)
+        pictures = _fixed_test_pictures(config, counts)
+        if start == 0:
+            first = {
+                domain: pipeline.read_pictures(
+                    data,
+                    domain,
+                    data.train_split,
+                    range(min(64, counts[domain][data.train_split])),
+                )
+                for domain in data.domains
+            }
+            sheet = grid.reals(first)
+            grid.save_png(str(workdir / "reals.png"), sheet)
+            writer.write_images(0, {"reals": sheet})
+            writer.write_images(0, _draw_samples(sampler, state, pictures, workdir, 0))
 
-        try:
-            with _StopSignals() as signals:
-                for step in range(start, run.steps):
-                    before = time.perf_counter()
-                    batch = next(iterator)
-                    if clock is not None:
-                        clock.waited += time.perf_counter() - before
-                    state, metrics = compiled(state, sharding.to_devices(batch, mesh))
-                    done = step + 1
-                    if pending is not None:
-                        finish(*pending)
-                    pending = done, metrics
-                    bar.update()
-                    if clock is None:
-                        jax.block_until_ready(metrics)
-                        clock = _Clock(done)
-                    stop = signals.stop_after(done)
-                    sample = done % run.sample_every == 0 or done == run.steps
-                    save = done % run.checkpoint_every == 0 or done == run.steps or stop
-                    if sample or save:
-                        finish(*pending)
-                        pending = None
-                        paused = time.perf_counter()
-                        if sample and writer is not None:
-                            writer.write_images(done, _draw_samples(sampler, state, pictures, workdir, done))
-                        if save:
-                            position = {
-                                "iterator": iterator.get_state(),
-                                "counts": counts,
-                                "crop": crop,
-                            }
-                            checkpoints.save(state, done, position)
-                        clock.skip(time.perf_counter() - paused)
-                    if stop and done < run.steps:
-                        checkpoints.wait()
-                        number = signals.received or signal.SIGTERM
-                        say(f"saved step {done}; the same command continues from here")
-                        raise Stopped(128 + number)
-            checkpoints.wait()
-            say(f"done: {run.steps} steps in {workdir}")
-        finally:
-            bar.close()
+    batch_shape = {
+        domain: jax.ShapeDtypeStruct(
+            (run.batch_size, data.size, data.size, 3), jnp.uint8, sharding=sharding.split(mesh)
+        )
+        for domain in data.domains
+    }
+    compiled = _compile(make_step(method, config, mesh), abstract, batch_shape, config, run.steps - start)
+    bar = tqdm(total=run.steps, initial=start, disable=None if chief else True, leave=False)
+    clock: _Clock | None = None
+    pending: tuple[int, Metrics] | None = None
+
+    def finish(done: int, metrics: Metrics) -> None:
+        """Checks and writes the numbers of a step, after the next one has been dispatched."""
+        _raise_if_not_finite(metrics, done, checkpoints)
+        if clock is not None and (done % run.log_every == 0 or done == run.steps):
+            scalars = {name: float(v) for name, v in jax.device_get(metrics).items()}
+            numbers, speed = clock.report(done, run.steps, run.batch_size * len(data.domains))
+            del scalars["finite"]
+            say(_line(done, run.steps, scalars, speed))
             if writer is not None:
-                writer.close()
-            checkpoints.close()
-            iterator.close()
+                writer.write_scalars(done, scalars | numbers)
+            checkpoints.poll()
+
+    try:
+        with _StopSignals() as signals:
+            for step in range(start, run.steps):
+                before = time.perf_counter()
+                batch = next(iterator)
+                if clock is not None:
+                    clock.waited += time.perf_counter() - before
+                state, metrics = compiled(state, sharding.to_devices(batch, mesh))
+                done = step + 1
+                if pending is not None:
+                    finish(*pending)
+                pending = done, metrics
+                bar.update()
+                if clock is None:
+                    jax.block_until_ready(metrics)
+                    clock = _Clock(done)
+                stop = signals.stop_after(done)
+                sample = done % run.sample_every == 0 or done == run.steps
+                save = done % run.checkpoint_every == 0 or done == run.steps or stop
+                if sample or save:
+                    finish(*pending)
+                    pending = None
+                    paused = time.perf_counter()
+                    if sample and writer is not None:
+                        writer.write_images(done, _draw_samples(sampler, state, pictures, workdir, done))
+                    if save:
+                        position = {
+                            "iterator": iterator.get_state(),
+                            "counts": counts,
+                            "crop": crop,
+                        }
+                        checkpoints.save(state, done, position)
+                    clock.skip(time.perf_counter() - paused)
+                if stop and done < run.steps:
+                    checkpoints.wait()
+                    number = signals.received or signal.SIGTERM
+                    say(f"saved step {done}; the same command continues from here")
+                    raise Stopped(128 + number)
+        checkpoints.wait()
+        say(f"done: {run.steps} steps in {workdir}")
+    finally:
+        bar.close()
+        if writer is not None:
+            writer.close()
+        checkpoints.close()
+        iterator.close()
     return state

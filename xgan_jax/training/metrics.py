@@ -4,13 +4,14 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 from tensorboardX import SummaryWriter
 
 
+@runtime_checkable
 class MetricWriter(Protocol):
     """clu's names for these calls, so that its writers fit too."""
 

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, Key
 
 from xgan_jax.config import Config, OptimizerConfig
 from xgan_jax.method import Extra, Method, Params
@@ -15,15 +14,15 @@ from xgan_jax.method import Extra, Method, Params
 
 @dataclass(frozen=True)
 class TrainState:
-    """`step`: updates made. `key`: the run's key; the step's is folded from it. `ema`: the moving
-    average of `params`, which evaluation uses. `optimizer`: {player: optax state}. `extra`: the
-    method's own state (batch statistics, replay pools)."""
+    """`ema` is the moving average of `params`, which evaluation uses; `extra` the method's own state
+    (batch statistics, replay pools). A pytree: its leaves may also be shapes or shardings, so they are
+    typed loosely."""
 
-    step: Int[Array, ""]
-    key: Key[Array, ""]
+    step: Any  # int32 scalar: steps made
+    key: Any  # the run's key; each step folds its number into it
     params: Params
     ema: Params
-    optimizer: dict[str, Any]
+    optimizer: dict[str, Any]  # {player: optax state}
     extra: Extra
 
     def replace(self, **changes: Any) -> "TrainState":

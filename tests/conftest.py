@@ -1,0 +1,52 @@
+"""Eight CPU devices for every test, and small prepared datasets."""
+
+import os
+
+# Before jax is imported: it reads them once.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xgan_jax.data.prepare import prepare
+
+
+def draw_folder(folder: Path, count: int, stripes: bool, seed: int, size: int = 40) -> Path:
+    """Pictures of two simple kinds: smooth colour ramps, or stripes."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    ramp = np.linspace(0, 1, size)
+    for i in range(count):
+        low, high = rng.uniform(0, 255, (2, 1, 1, 3))
+        along = ramp[:, None, None] if rng.random() < 0.5 else ramp[None, :, None]
+        mix = (np.sin(40 * along) > 0) if stripes else along
+        picture = np.broadcast_to(low + (high - low) * mix, (size, size, 3))
+        Image.fromarray(picture.astype(np.uint8)).save(folder / f"{i:03d}.png")
+    return folder
+
+
+def prepare_small(root: Path, domains: Sequence[str], count: int, size: int = 32) -> Path:
+    """A prepared dataset of `count` pictures a domain."""
+    sources = {
+        domain: str(draw_folder(root / "pictures" / domain, count, i % 2 == 1, seed=i))
+        for i, domain in enumerate(domains)
+    }
+    prepare(sources, root / "records", size=size, test_fraction=0.2)
+    return root / "records"
+
+
+@pytest.fixture(scope="session")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of two domains, "face" and "anime", 60 pictures each, 32 px."""
+    return prepare_small(tmp_path_factory.mktemp("records"), ("face", "anime"), 60)
+
+
+@pytest.fixture(scope="session")
+def more_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `records`, with other numbers of pictures."""
+    return prepare_small(tmp_path_factory.mktemp("more"), ("face", "anime"), 70)

@@ -1,0 +1,634 @@
+"""`xgan prepare` from the outside: what it is given, what it writes, what it says."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xgan_jax import cli
+from xgan_jax.data import prepare as prepare_module
+from xgan_jax.data.pictures import crop_resize, decode, encode
+from xgan_jax.data.prepare import prepare
+from xgan_jax.data.tfrecord import TFRecordSource, decode_example
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+
+SIZE = 16
+
+
+def picture(seed: int, width: int = 20, height: int = 20) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def png(seed: int, width: int = 20, height: int = 20) -> bytes:
+    return encode(picture(seed, width, height), "png")
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+def pngs(count: int, start: int = 0, prefix: str = "") -> dict[str, bytes]:
+    return {f"{prefix}{i:03d}.png": png(start + i) for i in range(count)}
+
+
+def zipped(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def records(out: Path, domain: str, split: str) -> list[dict]:
+    source = TFRecordSource(sorted((out / domain).glob(f"{domain}-{split}.tfrecord-*")))
+    return [decode_example(source[i]) for i in range(len(source))]
+
+
+def names(out: Path, domain: str, split: str) -> set[str]:
+    return {example["file_name"][0].decode() for example in records(out, domain, split)}
+
+
+def pixels(example: dict) -> np.ndarray:
+    return np.frombuffer(example["image"][0], np.uint8).reshape(SIZE, SIZE, 3)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def odd_files() -> dict[str, tuple[bytes, str]]:
+    """{name: (bytes, "" when it must be written, else the reason)}."""
+    image = Image.fromarray(picture(1, 40, 30))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    jpeg = saved(image, "jpeg", quality=95)
+    bomb = bytearray(jpeg)
+    at = bomb.index(b"\xff\xc0") + 5
+    bomb[at : at + 4] = b"\xff\xdc\xff\xdc"
+    flipped = bytearray(jpeg)
+    for i in range(len(jpeg) // 2, len(jpeg) - 20, 20):
+        flipped[i] ^= 0xFF
+    frames = {"save_all": True, "append_images": [Image.new("RGB", (40, 30), "red")]}
+    sixteen = Image.fromarray(np.arange(900, dtype=np.uint16).reshape(30, 30) * 70)
+    return {
+        "16 bit.png": (saved(sixteen, "png"), ""),
+        "alpha.png": (saved(image.convert("RGBA"), "png"), ""),
+        "animation.gif": (saved(image, "gif", **frames), ""),
+        "animation.webp": (saved(image, "webp", **frames), ""),
+        "cmyk.jpg": (saved(image.convert("CMYK"), "jpeg"), ""),
+        "deep/er/größe 日本.PNG": (saved(image, "png"), ""),
+        "grey.jpg": (saved(image.convert("L"), "jpeg"), ""),
+        "no extension": (saved(image, "bmp"), ""),
+        "palette.png": (saved(image.convert("P"), "png"), ""),
+        "turned.jpg": (saved(image, "jpeg", exif=exif), ""),
+        "bomb.jpg": (bytes(bomb), "65500x65500 pixels"),
+        "empty.jpg": (b"", "empty"),
+        "film.mp4": (b"\0\0\0\x18ftypmp42" * 9, "not a picture"),
+        "flipped.jpg": (bytes(flipped), "JPEG is damaged"),
+        "html.jpg": (b"<html>404</html>", "HTML"),
+        "one.png": (png(0, 1, 1), "1x1 pixels"),
+        "small.png": (png(0, 40, 15), "40x15 pixels"),
+        "truncated.jpg": (jpeg[: len(jpeg) // 2], "JPEG is damaged"),
+        "truncated.png": (png(0)[:600], "PNG is damaged"),
+    }
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_odd_file_is_written_or_refused_with_its_reason(tmp_path, packed, capsys):
+    odd = odd_files()
+    files = {name: data for name, (data, _) in odd.items()}
+    files |= {"notes.txt": b"x", "sub/list.csv": b"a,b", ".DS_Store": b"x", "Thumbs.db": b"x"}
+    files |= {"__MACOSX/._grey.jpg": b"x"}
+    source = zipped(tmp_path / "a.zip", files) if packed else write(tmp_path / "a", files)
+    report = prepare({"face": str(source)}, tmp_path / "out", size=SIZE, workers=2)["domains"]["face"]
+
+    good = {name for name, (_, reason) in odd.items() if not reason}
+    bad = {name: reason for name, (_, reason) in odd.items() if reason}
+    written = names(tmp_path / "out", "face", "train") | names(tmp_path / "out", "face", "test")
+    assert written == good
+    refused = {entry["file"]: entry["reason"] for entry in report["refused"]}
+    assert refused.keys() == bad.keys()
+    assert all(bad[name] in refused[name] for name in bad), refused
+    assert report["found"] == len(odd) == report["written"] + len(report["refused"])
+    assert report["written"] == sum(report["splits"].values()) == len(good)
+    assert report["ignored"] == {".csv": 1, ".db": 1, ".jpg": 1, ".txt": 1, ".DS_Store": 1}
+    assert len(report["ignored_files"]) == 5
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["domains"]["face"] == report
+    assert "face: 19 found = 10 written" in capsys.readouterr().out
+
+
+def test_pixels_are_those_of_the_one_crop_rule(tmp_path):
+    files = {f"{i}.png": png(i, 30 + i, 40) for i in range(6)}
+    prepare({"face": str(write(tmp_path / "a", files))}, tmp_path / "out", size=SIZE, workers=2)
+    for split in ("train", "test"):
+        for example in records(tmp_path / "out", "face", split):
+            original = decode(files[example["file_name"][0].decode()])
+            assert np.array_equal(pixels(example), crop_resize(original, SIZE, "center"))
+
+
+@pytest.mark.parametrize("encoding", ["jpeg", "png"])
+def test_encoded_records(tmp_path, encoding):
+    source = write(tmp_path / "a", pngs(4))
+    prepare({"face": str(source)}, tmp_path / "out", size=SIZE, encoding=encoding, workers=1)
+    for example in records(tmp_path / "out", "face", "train"):
+        expected = crop_resize(
+            decode((source / example["file_name"][0].decode()).read_bytes()), SIZE, "center"
+        )
+        image = decode(example["image"][0])
+        assert image.shape == (SIZE, SIZE, 3)
+        assert encoding == "jpeg" or np.array_equal(image, expected)
+    features = json.loads((tmp_path / "out" / "face" / "features.json").read_text())
+    assert features["featuresDict"]["features"]["image"]["image"]["encodingFormat"] == encoding
+
+
+def test_tfds_opens_what_is_written(tmp_path):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    files = pngs(7) | {"attributes.csv": b"file,hair,age,tilt\n" + b"".join(
+        b"%03d.png,%s,%d,%.2f\n" % (i, b"black" if i % 2 else b"fair", i, i / 4) for i in range(7)
+    )}  # fmt: skip
+    prepare({"face": str(write(tmp_path / "a", files))}, tmp_path / "out", size=SIZE, workers=1)
+    builder = tfds.builder_from_directory(tmp_path / "out" / "face")
+    counts = {split: info.num_examples for split, info in builder.info.splits.items()}
+    assert counts == {s: len(records(tmp_path / "out", "face", s)) for s in ("train", "test")}
+    assert sum(counts.values()) == 7
+    features = builder.info.features
+    assert features["image"].shape == (SIZE, SIZE, 3) and features["image"].np_dtype == np.uint8
+    assert isinstance(features["hair"], tfds.features.Text)
+    assert features["age"].np_dtype == np.int64 and features["tilt"].np_dtype == np.float32
+    for example in records(tmp_path / "out", "face", "train"):
+        i = int(example["file_name"][0][:3])
+        assert example["hair"] == [b"black" if i % 2 else b"fair"]
+        assert example["age"] == [i] and example["tilt"] == [i / 4]
+
+
+@pytest.mark.tensorflow
+def test_tensorflow_reads_what_is_written(tmp_path):
+    files = pngs(5) | {"attributes.csv": b"file,hair\n000.png,fair\n"}
+    prepare({"face": str(write(tmp_path / "a", files))}, tmp_path / "out", size=SIZE, workers=1)
+    program = f"""if True:
+        import hashlib, json, tensorflow_datasets as tfds
+        found = {{}}
+        for split in ("train", "test"):
+            for example in tfds.builder_from_directory({str(tmp_path / "out" / "face")!r}).as_dataset(split):
+                digest = hashlib.sha256(example["image"].numpy().tobytes()).hexdigest()
+                found[example["file_name"].numpy().decode()] = [digest, example["hair"].numpy().decode()]
+        print(json.dumps(found))
+    """
+    done = subprocess.run(
+        [os.environ.get("XGAN_TF_PYTHON", sys.executable), "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    import hashlib
+
+    expected = {
+        name: [
+            hashlib.sha256(crop_resize(decode(files[name]), SIZE, "center").tobytes()).hexdigest(),
+            "fair" if name == "000.png" else "",
+        ]
+        for name in pngs(5)
+    }
+    assert found == expected
+
+
+CELEBA_HEADER = "5_o_Clock_Shadow Young"
+
+
+def celeba_lists(count: int, form: str) -> dict[str, bytes]:
+    """CelebA's three lists as its authors ship them (txt) or Kaggle does (csv)."""
+    files = [f"{i + 1:06d}.jpg" for i in range(count)]
+    points = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x"
+    points += " rightmouth_y"
+    attributes = [f"{f}  {1 if i % 2 else -1}  1" for i, f in enumerate(files)]
+    landmarks = [f"{f} {' '.join(str(10 * i + k) for k in range(10))}" for i, f in enumerate(files)]
+    partition = [f"{f} {0 if i < count - 3 else 1 if i < count - 2 else 2}" for i, f in enumerate(files)]
+    tables = {"attr": attributes, "landmarks_align": landmarks}
+    lists = {}
+    for key, rows in tables.items():
+        header = CELEBA_HEADER if key == "attr" else points
+        if form == "txt":
+            text = "\n".join([str(count), header + " ", *rows])
+        else:
+            text = "\n".join(",".join(row.split()) for row in [f"image_id {header}", *rows])
+        lists[f"list_{key}_celeba.{form}"] = text.encode()
+    if form == "csv":
+        partition = [",".join(row.split()) for row in ["image_id partition", *partition]]
+    return lists | {f"list_eval_partition.{form}": "\n".join(partition).encode()}
+
+
+def celeba_pictures(count: int, prefix: str = "") -> dict[str, bytes]:
+    return {f"{prefix}{i + 1:06d}.jpg": encode(picture(i, 178, 218), "jpeg") for i in range(count)}
+
+
+@pytest.mark.parametrize(
+    "layout", ["folder", "zip beside", "official", "kaggle folder", "kaggle zip", "inner"]
+)
+def test_a_celeba_download_as_it_comes(tmp_path, layout):
+    root = tmp_path / "celeba"
+    txt, kaggle = celeba_lists(6, "txt"), celeba_lists(6, "csv")
+    given = root
+    if layout == "folder":
+        write(root, txt | celeba_pictures(6, "img_align_celeba/"))
+    elif layout == "inner":
+        write(root, txt | celeba_pictures(6, "img_align_celeba/"))
+        given = root / "img_align_celeba"
+    elif layout == "zip beside":
+        zipped(write(root, txt) / "img_align_celeba.zip", celeba_pictures(6, "img_align_celeba/"))
+    elif layout == "official":
+        moved = {("Eval/" if "eval" in name else "Anno/") + name: data for name, data in txt.items()}
+        (write(root, moved) / "Img").mkdir()
+        zipped(root / "Img" / "img_align_celeba.zip", celeba_pictures(6, "img_align_celeba/"))
+    elif layout == "kaggle folder":
+        write(root, kaggle | celeba_pictures(6, "img_align_celeba/img_align_celeba/"))
+    else:
+        given = zipped(
+            tmp_path / "archive.zip", kaggle | celeba_pictures(6, "img_align_celeba/img_align_celeba/")
+        )
+    report = prepare({"face": str(given)}, tmp_path / "out", size=SIZE, workers=2)["domains"]["face"]
+
+    assert report["splits"] == {"train": 3, "validation": 1, "test": 2}
+    assert report["crop"] == "celeba"
+    assert report["found"] == report["written"] == 6 and not report["refused"]
+    assert {n[-10:] for n in names(tmp_path / "out", "face", "test")} == {"000005.jpg", "000006.jpg"}
+    for example in records(tmp_path / "out", "face", "train"):
+        i = int(example["file_name"][0].decode()[-10:-4]) - 1
+        assert example["Young"] == [1] and example["5_o_Clock_Shadow"] == [1 if i % 2 else -1]
+        assert example["lefteye_x"] == [10 * i] and example["rightmouth_y"] == [10 * i + 9]
+        original = decode(encode(picture(i, 178, 218), "jpeg"))
+        assert np.array_equal(pixels(example), crop_resize(original[35:183, 15:163], SIZE, "center"))
+
+
+def test_celebas_half_size_is_recognised_by_its_aspect(tmp_path):
+    half = {f"{i}.png": png(i, 89, 109) for i in range(4)}
+    report = prepare({"face": str(write(tmp_path / "a", half))}, tmp_path / "out", size=SIZE, workers=1)
+    assert report["domains"]["face"]["crop"] == "celeba"
+    mixed = write(tmp_path / "b", {"x.png": png(9, 90, 90), "0.png": png(0, 89, 109)})
+    report = prepare({"face": str(mixed)}, tmp_path / "out2", size=SIZE, workers=1)
+    assert report["domains"]["face"]["crop"] == "center"
+
+
+def paired_layout(first: str, second: str, prefix: str = "") -> dict[str, bytes]:
+    files = {}
+    for i, (split, letter) in enumerate(
+        [("train", first), ("test", first), ("train", second), ("test", second)]
+    ):
+        files |= pngs(3 + i, start=100 * i, prefix=f"{prefix}{split}{letter}/")
+    return files
+
+
+@pytest.mark.parametrize("letters", ["AB", "12"])
+@pytest.mark.parametrize("how", ["train folders", "root twice", "zip twice", "inside a zip"])
+def test_trainA_and_train1_layouts(tmp_path, letters, how):
+    first, second = letters
+    if how == "zip twice":
+        root = zipped(tmp_path / "root.zip", paired_layout(*letters, prefix="selfie/"))
+        domains = {"face": str(root), "anime": str(root)}
+    elif how == "inside a zip":
+        root = zipped(tmp_path / "root.zip", paired_layout(*letters, prefix="selfie/"))
+        domains = {"face": f"{root}/selfie/train{first}", "anime": f"{root}/selfie/train{second}"}
+    else:
+        root = write(tmp_path / "root", paired_layout(*letters))
+        tail = [f"/train{first}", f"/train{second}"] if how == "train folders" else ["", ""]
+        domains = {"face": f"{root}{tail[0]}", "anime": f"{root}{tail[1]}"}
+    report = prepare(domains, tmp_path / "out", size=SIZE, workers=1)["domains"]
+    assert report["face"]["splits"] == {"train": 3, "test": 4}
+    assert report["anime"]["splits"] == {"train": 5, "test": 6}
+    assert all(f"test{first}/" in name for name in names(tmp_path / "out", "face", "test"))
+    assert all(f"train{second}/" in name for name in names(tmp_path / "out", "anime", "train"))
+
+
+def test_a_root_of_two_domains_needs_both_or_a_choice(tmp_path):
+    root = write(tmp_path / "root", paired_layout("A", "B"))
+    with pytest.raises(ValueError, match=r"holds two domains: give .*trainA or .*trainB"):
+        prepare({"face": str(root)}, tmp_path / "out")
+    plain = write(tmp_path / "plain", pngs(3))
+    with pytest.raises(ValueError, match="given for two domains"):
+        prepare({"face": str(plain), "anime": str(plain)}, tmp_path / "out")
+
+
+def test_train_val_test_folders_are_the_splits(tmp_path):
+    files = pngs(4, prefix="train/x/") | pngs(2, 10, "val/") | pngs(3, 20, "Test/") | {"lost.png": png(99)}
+    report = prepare({"face": str(write(tmp_path / "a", files))}, tmp_path / "out", size=SIZE, workers=1)
+    face = report["domains"]["face"]
+    assert face["splits"] == {"train": 4, "validation": 2, "test": 3}
+    assert [entry["file"] for entry in face["refused"]] == ["lost.png"]
+    assert face["found"] == 10 == face["written"] + len(face["refused"])
+
+    files = pngs(4, prefix="train/") | pngs(2, 10, "val/")
+    report = prepare({"face": str(write(tmp_path / "b", files))}, tmp_path / "out2", size=SIZE, workers=1)
+    assert report["domains"]["face"]["splits"] == {"train": 4, "test": 2}
+
+
+def test_hashed_split_is_not_moved_by_adding_pictures(tmp_path):
+    source = write(tmp_path / "a", pngs(60))
+    prepare({"face": str(source)}, tmp_path / "few", size=SIZE, workers=2)
+    write(source, pngs(60, start=60, prefix="more/"))
+    prepare({"face": str(source)}, tmp_path / "many", size=SIZE, workers=2, test_fraction=0.1)
+    before, after = (names(tmp_path / out, "face", "test") for out in ("few", "many"))
+    assert 0 < len(before) < 20
+    assert {name for name in after if "/" not in name} == before
+
+
+def test_a_few_pictures_still_give_two_splits(tmp_path):
+    report = prepare({"face": str(write(tmp_path / "a", pngs(2)))}, tmp_path / "out", size=SIZE, workers=1)
+    assert report["domains"]["face"]["splits"] == {"train": 1, "test": 1}
+
+
+def test_test_list_and_labels_file(tmp_path, capsys):
+    source = write(tmp_path / "a", pngs(5, prefix="x y/"))
+    (tmp_path / "test.txt").write_text("001.png\nx y/003.png\n\n")
+    (tmp_path / "labels.csv").write_text("file,hair,count\n001.png,'black',3\n002.png,,4\nelse.png,a,5\n")
+    arguments = ["prepare", "--domain", f"face={source}", "--out", str(tmp_path / "out"), "--size", str(SIZE)]
+    arguments += [
+        "--test-list",
+        f"face={tmp_path / 'test.txt'}",
+        "--labels",
+        f"face={tmp_path / 'labels.csv'}",
+    ]
+    assert cli.main(arguments) == 0
+    assert names(tmp_path / "out", "face", "test") == {"x y/001.png", "x y/003.png"}
+    by_name = {
+        e["file_name"][0].decode(): e for s in ("train", "test") for e in records(tmp_path / "out", "face", s)
+    }
+    first, second, third = (by_name[f"x y/00{i}.png"] for i in (1, 2, 3))
+    assert (first["hair"], first["count"], first["labelled"]) == ([b"'black'"], [3], [1])
+    assert (second["hair"], second["count"], second["labelled"]) == ([b""], [4], [1])
+    assert (third["hair"], third["count"], third["labelled"]) == ([b""], [0], [0])
+
+    (tmp_path / "test.txt").write_text("001.png\nabsent.png\n")
+    assert cli.main([*arguments[:-6], "--test-list", f"face={tmp_path / 'test.txt'}"]) == 2
+    assert "1 names that are not there, the first 'absent.png'" in capsys.readouterr().err
+
+
+def test_evil_zip_members_are_refused_and_nothing_is_unpacked(tmp_path):
+    path = tmp_path / "evil.zip"
+    inner = zipped(tmp_path / "inner.zip", pngs(2)).read_bytes()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in pngs(3).items():
+            archive.writestr(name, data)
+        archive.writestr("../outside.png", png(50))
+        archive.writestr("/absolute.png", png(51))
+        archive.writestr("a/../../b.png", png(52))
+        archive.writestr("C:\\windows.png", png(53))
+        archive.writestr("nested.zip", inner)
+        link = zipfile.ZipInfo("link.png")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "/etc/passwd")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("000.png", png(54))
+    # A flipped bit in a stored member: the zip's CRC finds it.
+    data = bytearray(path.read_bytes())
+    data[data.index(b"002.png") + 200] ^= 1
+    path.write_bytes(bytes(data))
+    before = sorted(tmp_path.rglob("*"))
+    report = prepare({"face": str(path)}, tmp_path / "out", size=SIZE, workers=1)["domains"]["face"]
+    refused = {entry["file"]: entry["reason"] for entry in report["refused"]}
+    reasons = {
+        "../outside.png": "leads outside",
+        "/absolute.png": "absolute",
+        "a/../../b.png": "leads outside",
+        "C:\\windows.png": "absolute",
+        "nested.zip": "not a picture",
+        "link.png": "symbolic link",
+        "000.png": "twice",
+        "002.png": "CRC",
+    }
+    assert refused.keys() == reasons.keys()
+    assert all(reasons[name] in refused[name] for name in reasons), refused
+    assert report["found"] == 10 and report["written"] == 2
+    new = set(tmp_path.rglob("*")) - set(before)
+    assert all(p.is_relative_to(tmp_path / "out") for p in new)
+
+
+def test_a_zip_that_would_unpack_to_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("xgan_jax.data.sources.MAX_ZIP_BYTES", 1000)
+    with pytest.raises(ValueError, match="would unpack to"):
+        prepare({"face": str(zipped(tmp_path / "a.zip", pngs(3)))}, tmp_path / "out")
+
+
+def test_folder_links(tmp_path):
+    source = write(tmp_path / "a", pngs(2))
+    other = write(tmp_path / "b", pngs(1, start=10))
+    (source / "linked.png").symlink_to(other / "000.png")
+    (source / "dangling.png").symlink_to(tmp_path / "nowhere.png")
+    (source / "folder").symlink_to(other)
+    os.mkfifo(source / "pipe.png")
+    report = prepare({"face": str(source)}, tmp_path / "out", size=SIZE, workers=1)["domains"]["face"]
+    assert report["written"] == 3
+    reasons = {entry["file"]: entry["reason"] for entry in report["refused"]}
+    assert reasons.keys() == {"dangling.png", "folder", "pipe.png"}
+    assert "No such file" in reasons["dangling.png"] and "link to a folder" in reasons["folder"]
+
+
+def test_the_same_pictures_give_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare_module, "SHARD_BYTES", 5000)
+    one = write(tmp_path / "one", pngs(20))
+    two = tmp_path / "two"
+    two.mkdir()
+    for name, data in reversed(pngs(20).items()):
+        (two / name).write_bytes(data)
+    packed = zipped(tmp_path / "three.zip", dict(reversed(pngs(20).items())))
+    written = []
+    for i, (source, workers) in enumerate([(one, 1), (two, 2), (packed, 2)]):
+        prepare({"face": str(source)}, tmp_path / f"out{i}", size=SIZE, workers=workers)
+        written.append(contents(tmp_path / f"out{i}" / "face"))
+    assert written[0] == written[1] == written[2]
+    shards = [name for name in written[0] if "train.tfrecord" in name]
+    assert len(shards) > 2 and all(name.endswith(f"-of-{len(shards):05d}") for name in shards)
+    order = [e["file_name"][0] for e in records(tmp_path / "out0", "face", "train")]
+    assert order != sorted(order)
+
+
+def test_a_repeated_command_does_nothing_and_another_is_refused(tmp_path, capsys):
+    source = write(tmp_path / "a", pngs(5))
+    out = tmp_path / "out"
+    first = prepare({"face": str(source)}, out, size=SIZE, workers=1)
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
+    assert prepare({"face": str(source)}, out, size=SIZE, workers=1) == first
+    assert "already prepared" in capsys.readouterr().out
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
+    with pytest.raises(ValueError, match=r"another dataset \(size was 16, now 32\): delete it or"):
+        prepare({"face": str(source)}, out, size=32)
+    with pytest.raises(ValueError, match="face was split into train and test in another way"):
+        prepare({"face": str(source)}, out, size=SIZE, test_fraction=0.7)
+    with pytest.raises(ValueError, match="of face, not face, cat"):
+        prepare({"face": str(source), "cat": str(write(tmp_path / "b", pngs(3)))}, out, size=SIZE)
+    write(source, {"new.png": png(77)})
+    with pytest.raises(ValueError, match="the pictures or labels of face have changed since"):
+        prepare({"face": str(source)}, out, size=SIZE)
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
+
+
+def test_killed_in_the_middle_and_repeated(tmp_path, capsys):
+    """kill -9 while the second domain is written: no OUT; the same command finishes it."""
+    face, anime = write(tmp_path / "a", pngs(6)), write(tmp_path / "b", pngs(40, start=50))
+    out, partial = tmp_path / "out", tmp_path / "out.partial"
+    program = f"""if True:
+        import os, time
+        from xgan_jax.data import prepare
+        decode = prepare.decode
+        def slow(data):
+            time.sleep(0.1 if os.path.exists({str(partial / "anime")!r}) else 0)
+            return decode(data)
+        prepare.decode = slow
+        domains = {{"face": {str(face)!r}, "anime": {str(anime)!r}}}
+        prepare.prepare(domains, {str(out)!r}, size={SIZE}, workers=1)
+    """
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not list(partial.glob("anime/*.tfrecord-*")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        # While it runs, nobody else may write there.
+        with pytest.raises(ValueError, match="another prepare is writing"):
+            prepare({"face": str(face), "anime": str(anime)}, out, size=SIZE)
+        process.send_signal(signal.SIGKILL)
+    assert not out.exists() and (partial / "journal.json").exists()
+    with pytest.raises(
+        ValueError, match=r"left by an interrupted prepare of another kind .*delete .*partial"
+    ):
+        prepare({"face": str(face), "anime": str(anime)}, out, size=32)
+    capsys.readouterr()
+    prepare({"face": str(face), "anime": str(anime)}, out, size=SIZE, workers=1)
+    assert "face: was finished before the interruption" in capsys.readouterr().out
+    assert not partial.exists()
+    prepare({"face": str(face), "anime": str(anime)}, tmp_path / "whole", size=SIZE, workers=1)
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path):
+    good = write(tmp_path / "a", pngs(3))
+    bad = write(tmp_path / "b", {"x.jpg": b"no picture", "y.jpg": b""})
+    with pytest.raises(ValueError, match=r"anime .* no usable training picture of 2 found: x\.jpg: .*; y"):
+        prepare({"face": str(good), "anime": str(bad)}, tmp_path / "out", size=SIZE, workers=1)
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
+
+
+def test_contact_sheet(tmp_path):
+    prepare({"face": str(write(tmp_path / "a", pngs(11)))}, tmp_path / "out", size=SIZE, workers=1)
+    sheet = decode((tmp_path / "out" / "face" / "contact_sheet.png").read_bytes())
+    assert sheet.shape == (2 * 18 + 2, 8 * 18 + 2, 3)
+    first = records(tmp_path / "out", "face", "train")[0]
+    assert np.array_equal(sheet[2:18, 2:18], pixels(first))
+
+
+def test_equal_files_are_reported(tmp_path):
+    files = pngs(3) | {"copy.png": png(0)}
+    report = prepare({"face": str(write(tmp_path / "a", files))}, tmp_path / "out", size=SIZE, workers=1)
+    (entry,) = report["domains"]["face"]["duplicates"]
+    assert set(entry.values()) == {"000.png", "copy.png"}
+    assert report["domains"]["face"]["written"] == 4
+
+
+@pytest.mark.parametrize("encoding", ["uint8", "jpeg"])
+def test_a_prepared_tfds_dataset(tmp_path, monkeypatch, encoding):
+    files = pngs(8) | {
+        "attributes.csv": b"file,hair\n" + b"".join(b"%03d.png,h%d\n" % (i, i) for i in range(8))
+    }
+    source = write(tmp_path / "a", files)
+    first = prepare({"face": str(source)}, tmp_path / "made", size=20, encoding=encoding, workers=1)
+    shutil.copytree(tmp_path / "made" / "face", tmp_path / "tfds" / "face" / "1.0.0")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    report = prepare({"photo": "tfds:face"}, tmp_path / "out", size=SIZE, workers=2)["domains"]["photo"]
+    assert report["kind"] == "TFDS face/1.0.0"
+    assert report["splits"] == first["domains"]["face"]["splits"] and not report["refused"]
+    for before, after in zip(
+        sorted(records(tmp_path / "made", "face", "train"), key=lambda e: e["hair"]),
+        sorted(records(tmp_path / "out", "photo", "train"), key=lambda e: e["hair"]),
+        strict=True,
+    ):
+        assert after["hair"] == before["hair"] and after["source_file_name"] == before["file_name"]
+        stored = before["image"][0]
+        image = np.frombuffer(stored, np.uint8).reshape(20, 20, 3) if encoding == "uint8" else decode(stored)
+        assert np.array_equal(pixels(after), crop_resize(image, SIZE, "center"))
+
+
+def test_tfds_that_is_not_prepared(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"tfds:celeb_a is not prepared in .*nothing is downloaded"):
+        prepare({"face": "tfds:celeb_a"}, tmp_path / "out")
+    with pytest.raises(ValueError, match="knows no dataset 'no_such_thing'"):
+        prepare({"face": "tfds:no_such_thing"}, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--domain", "face={}/absent"], "absent does not exist: give a folder, a zip or tfds:NAME"),
+        (["--domain", "face={}/empty"], "holds no pictures: give a folder or a zip with pictures"),
+        (["--domain", "face={}/texts"], "holds no pictures (2 other files)"),
+        (["--domain", "face={}/a/000.png"], "000.png is neither a folder nor an intact zip"),
+        (["--domain", "face={}/a", "--domain", "face={}/a"], "--domain gives 'face' twice"),
+        (["--domain", "face"], "--domain is 'face': write NAME=PATH"),
+        (["--domain", "Fa ce={}/a"], "the domain name 'Fa ce' cannot be used"),
+        (["--domain", "face={}/a", "--size", "4"], "--size is 4: use 8 to 1024"),
+        (["--domain", "face={}/a", "--test-fraction", "1"], "--test-fraction is 1.0"),
+        (["--domain", "face={}/a", "--workers", "0"], "--workers is 0"),
+        (["--domain", "face={}/a", "--test-list", "cat=x"], "--test-list names the domain 'cat'"),
+        (["--domain", "face={}/a", "--test-list", "face=x"], "x does not exist: --test-list wants"),
+        (["--domain", "face={}/a", "--labels", "face={}/texts/a.csv"], "names none of the pictures"),
+        (["--domain", "face={}/a", "--out", "{}/a/out"], "lies inside the pictures of face"),
+        (["--domain", "face={}/a", "--out", "{}/texts/b.txt/out"], "cannot be made (Not a directory)"),
+        (["--domain", "face={}/a", "--out", "{}/texts/a.csv"], "is a file: choose another"),
+        (["--domain", "face={}/a", "--out", "{}/texts"], "is not empty and was not written by prepare"),
+        (["--domain", "face={}/a", "--out", "{}/foreign"], "foreign.partial is in the way"),
+    ],
+)
+def test_wrong_input_is_one_sentence(tmp_path, capsys, arguments, message):
+    write(tmp_path / "a", pngs(2))
+    write(tmp_path / "texts", {"a.csv": b"file,b\nz,1\n", "b.txt": b"x"})
+    write(tmp_path / "foreign.partial", {"something": b"x"})
+    (tmp_path / "empty").mkdir()
+    out = [] if "--out" in arguments else ["--out", str(tmp_path / "out")]
+    assert cli.main(["prepare", *(a.format(tmp_path) for a in arguments), *out]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("xgan prepare: ") and error.count("\n") == 1 and "Traceback" not in error
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
+
+
+def test_translate_arguments_reach_the_function(monkeypatch):
+    from xgan_jax.evaluation import translate
+
+    calls = []
+    monkeypatch.setattr(translate, "translate_files", lambda *args, **options: calls.append((args, options)))
+    common = ["translate", "--workdir", "w", "--input", "i", "--output", "o", "--direction", "face2anime"]
+    assert cli.main([*common, "--step", "7"]) == 0
+    assert calls == [(("w", "i", "o", "face2anime"), {"step": 7, "batch_size": 32, "crop": "auto"})]
+
+
+def test_help_imports_nothing_heavy():
+    program = """if True:
+        import sys
+        from xgan_jax import cli
+        try:
+            cli.main(["prepare", "--help"])
+        except SystemExit:
+            sys.exit(str({"jax", "numpy", "tensorflow_datasets", "PIL"} & set(sys.modules)))
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "set()"
+    assert "xgan prepare --domain face=photos --domain anime=anime.zip --out data/faces" in done.stdout
