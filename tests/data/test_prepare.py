@@ -1,5 +1,6 @@
 """`xgan prepare` from the outside: what it is given, what it writes, what it says."""
 
+import hashlib
 import io
 import json
 import os
@@ -20,7 +21,7 @@ from xgan_jax import cli
 from xgan_jax.data import prepare as prepare_module
 from xgan_jax.data.pictures import crop_resize, decode, encode
 from xgan_jax.data.prepare import prepare
-from xgan_jax.data.tfrecord import TFRecordSource, decode_example
+from xgan_jax.data.tfrecord import TFRecordSource, TFRecordWriter, decode_example, encode_example
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
@@ -202,8 +203,6 @@ def test_tensorflow_reads_what_is_written(tmp_path):
         check=True,
     )
     found = json.loads(done.stdout.splitlines()[-1])
-    import hashlib
-
     expected = {
         name: [
             hashlib.sha256(crop_resize(decode(files[name]), SIZE, "center").tobytes()).hexdigest(),
@@ -527,6 +526,16 @@ def test_a_failure_leaves_nothing_behind(tmp_path):
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
 
 
+def test_the_next_command_is_printed(tmp_path, capsys):
+    for name in ("a", "b"):
+        write(tmp_path / name, pngs(3))
+    domains = {"face": str(tmp_path / "a"), "cat": str(tmp_path / "b")}
+    prepare(domains, tmp_path / "out", size=32, workers=1)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Next:")]
+    assert f"--config.data.path={tmp_path / 'out'} " in line
+    assert line.endswith("""'--config.data.domains=("face", "cat")' --config.data.size=32""")
+
+
 def test_contact_sheet(tmp_path):
     prepare({"face": str(write(tmp_path / "a", pngs(11)))}, tmp_path / "out", size=SIZE, workers=1)
     sheet = decode((tmp_path / "out" / "face" / "contact_sheet.png").read_bytes())
@@ -566,6 +575,54 @@ def test_a_prepared_tfds_dataset(tmp_path, monkeypatch, encoding):
         assert np.array_equal(pixels(after), crop_resize(image, SIZE, "center"))
 
 
+@pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
+def test_tfds_records_as_celeb_a_has_them(tmp_path, file_format):
+    """Nested features, native size, JPEG; a feature that is no label; a damaged picture."""
+    import tensorflow_datasets as tfds
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    folder = tmp_path / "celeb" / "2.1.0"
+    folder.mkdir(parents=True)
+    tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(218, 178, 3), encoding_format="jpeg"),
+            "attributes": {"Smiling": np.bool_},
+            "landmarks": {"nose_x": np.int64},
+            "points": tfds.features.Tensor(shape=(2,), dtype=np.float32),
+        }
+    ).save_config(folder)
+    jpegs = [encode(picture(i, 178, 218), "jpeg") for i in range(5)]
+    jpegs[3] = jpegs[3][:4000]
+    examples = [
+        encode_example({"image": j, "attributes/Smiling": i % 2, "landmarks/nose_x": i, "points": [0.5, 1.5]})
+        for i, j in enumerate(jpegs)
+    ]
+    splits = []
+    for split, part in (("train", examples[:4]), ("test", examples[4:])):
+        path = folder / f"celeb-{split}.{file_format}-00000-of-00001"
+        writer = (
+            TFRecordWriter(path)
+            if file_format == "tfrecord"
+            else ArrayRecordWriter(str(path), "group_size:1")
+        )
+        for example in part:
+            writer.write(example)
+        writer.close()
+        template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+        splits.append({"name": split, "shardLengths": [str(len(part))], "filepathTemplate": template})
+    info = {"name": "celeb", "version": "2.1.0", "fileFormat": file_format, "splits": splits}
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+
+    report = prepare({"face": f"tfds:{folder}"}, tmp_path / "out", size=SIZE, workers=1)["domains"]["face"]
+    assert report["crop"] == "celeba" and report["labels"] == ["Smiling", "nose_x"]
+    assert report["splits"] == {"train": 3, "test": 1}
+    assert [entry["file"] for entry in report["refused"]] == ["train/00000003"]
+    assert "not kept: points" in report["notes"]
+    (example,) = records(tmp_path / "out", "face", "test")
+    assert (example["Smiling"], example["nose_x"]) == ([0], [4])
+    assert np.array_equal(pixels(example), crop_resize(decode(jpegs[4]), SIZE, "celeba"))
+
+
 def test_tfds_that_is_not_prepared(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"tfds:celeb_a is not prepared in .*nothing is downloaded"):
@@ -594,6 +651,7 @@ def test_tfds_that_is_not_prepared(tmp_path, monkeypatch):
         (["--domain", "face={}/a", "--out", "{}/texts/b.txt/out"], "cannot be made (Not a directory)"),
         (["--domain", "face={}/a", "--out", "{}/texts/a.csv"], "is a file: choose another"),
         (["--domain", "face={}/a", "--out", "{}/texts"], "is not empty and was not written by prepare"),
+        (["--domain", "face={}/a", "--out", "{}/link"], "is a link or a mount point"),
         (["--domain", "face={}/a", "--out", "{}/foreign"], "foreign.partial is in the way"),
     ],
 )
@@ -602,6 +660,7 @@ def test_wrong_input_is_one_sentence(tmp_path, capsys, arguments, message):
     write(tmp_path / "texts", {"a.csv": b"file,b\nz,1\n", "b.txt": b"x"})
     write(tmp_path / "foreign.partial", {"something": b"x"})
     (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
     out = [] if "--out" in arguments else ["--out", str(tmp_path / "out")]
     assert cli.main(["prepare", *(a.format(tmp_path) for a in arguments), *out]) == 2
     error = capsys.readouterr().err

@@ -526,7 +526,7 @@ def _records(file_format: str, paths: Sequence[Any]) -> Any:
 
 def _leaves(features: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
     """(key in the example, feature) of a nested FeaturesDict; TFDS joins the keys with a slash."""
-    for key, feature in features.items():
+    for key, feature in sorted(features.items()):
         if hasattr(feature, "items"):
             yield from _leaves(feature, f"{prefix}{key}/")
         else:

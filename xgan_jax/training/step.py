@@ -55,7 +55,7 @@ def make_step(method: Method, config: Config, mesh: Mesh) -> Step:
             extra |= terms.extra
             metrics |= {f"loss/{name}": value for name, value in terms.losses.items()}
             metrics |= terms.measures
-            metrics |= {f"gradient/{name}": optax.global_norm(gradients[name]) for name in networks}
+            metrics |= {f"gradient/{name}": optax.tree.norm(gradients[name]) for name in networks}
         updated = method.project(updated)
         decay = config.optimizer.ema_decay
         # Early averages would be mostly the random start: begin short, as (1 + n) / (10 + n).
