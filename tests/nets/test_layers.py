@@ -1,0 +1,118 @@
+"""The fast forms of convolutions equal lax's, and the layers around them do what they say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from xgan_jax.nets import layers
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+def conv_reference(x, kernel):
+    """PyTorch's Conv2d(k, stride=2, padding=1), cut to half the size."""
+    y = lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=DIMENSIONS)
+    return y[:, : x.shape[1] // 2, : x.shape[2] // 2]
+
+
+def transposed_reference(x, kernel):
+    """lax.conv_transpose; for 3x3 the output_padding of PyTorch's ConvTranspose2d(3, 2, 1, 1)."""
+    if kernel.shape[0] == 4:
+        return lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=DIMENSIONS)
+    return lax.conv_transpose(x, kernel, (2, 2), ((1, 2), (1, 2)), dimension_numbers=DIMENSIONS)
+
+
+def data(k: int, channels: tuple[int, int], side: int = 8):
+    keys = jax.random.split(jax.random.key(k), 2)
+    x = jax.random.normal(keys[0], (3, side, side, channels[0]))
+    return x, 0.1 * jax.random.normal(keys[1], (k, k, *channels))
+
+
+def assert_close(a, b):
+    scale = float(jnp.abs(b).max())
+    np.testing.assert_allclose(a / scale, b / scale, atol=1e-5)
+
+
+FORMS = {
+    "strided": (layers.strided_conv, conv_reference),
+    "transposed": (layers.transposed_conv, transposed_reference),
+    "dilated": (layers._transposed_as_dilated, transposed_reference),
+    "phases": (layers._transposed_as_phases, transposed_reference),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("k", [3, 4])
+@pytest.mark.parametrize("channels", [(3, 16), (16, 3), (8, 8)])
+def test_forms_equal_lax(name: str, k: int, channels: tuple[int, int]) -> None:
+    form, reference = FORMS[name]
+    x, kernel = data(k, channels)
+    y, pullback = jax.vjp(form, x, kernel)
+    y0, pullback0 = jax.vjp(reference, x, kernel)
+    assert y.shape == y0.shape
+    assert_close(y, y0)
+    g = jax.random.normal(jax.random.key(9), y.shape)
+    for ours, lax_s in zip(pullback(g), pullback0(g), strict=True):
+        assert_close(ours, lax_s)
+
+
+@pytest.mark.parametrize("name", ["strided", "transposed"])
+@pytest.mark.parametrize("k", [3, 4])
+def test_second_order_equals_lax(name: str, k: int) -> None:
+    """The gradient of a gradient penalty, as R1 needs it."""
+    form, reference = FORMS[name]
+    x, kernel = data(k, (4, 6))
+
+    def penalty(operation):
+        def of(x, kernel):
+            gradient = jax.grad(lambda x: jnp.tanh(operation(x, kernel)).sum())(x)
+            return jnp.square(gradient).sum()
+
+        return jax.grad(of, (0, 1))(x, kernel)
+
+    for ours, lax_s in zip(penalty(form), penalty(reference), strict=True):
+        assert_close(ours, lax_s)
+
+
+def test_bfloat16_stays_bfloat16() -> None:
+    x, kernel = data(4, (8, 8))
+    x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+    for name in ("strided", "transposed"):
+        y = FORMS[name][0](x, kernel)
+        assert y.dtype == jnp.bfloat16
+        exact = FORMS[name][1](x.astype(jnp.float32), kernel.astype(jnp.float32))
+        np.testing.assert_allclose(y.astype(jnp.float32), exact, atol=0.05 * float(jnp.abs(exact).max()))
+
+
+def test_instance_norm_is_per_picture_and_in_float32() -> None:
+    x = 100 + jax.random.normal(jax.random.key(0), (4, 6, 6, 5)) * jnp.arange(1, 6)
+    norm = layers.Norm("instance", jnp.bfloat16)
+    variables = norm.init(jax.random.key(1), x, True)
+    y = norm.apply(variables, x, True)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(y, np.float32).mean((1, 2)), 0, atol=0.01)
+    np.testing.assert_allclose(np.asarray(y, np.float32).std((1, 2)), 1, atol=0.02)
+    alone = norm.apply(variables, x[:1], True)
+    np.testing.assert_array_equal(np.asarray(alone, np.float32), np.asarray(y[:1], np.float32))
+
+
+def test_batch_norm_keeps_averages_for_evaluation() -> None:
+    x = 3 + 2 * jax.random.normal(jax.random.key(0), (64, 4, 4, 2))
+    norm = layers.Norm("batch")
+    variables = norm.init(jax.random.key(1), x, True)
+    for _ in range(60):
+        y, changed = norm.apply(variables, x, True, mutable=["batch_stats"])
+        variables = variables | changed
+    np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(norm.apply(variables, x, False), y, atol=0.02)
+
+
+def test_interleave_and_back() -> None:
+    a, b = jnp.zeros((3, 2)), jnp.ones((3, 2))
+    mixed = layers.interleave([a, b])
+    np.testing.assert_array_equal(mixed[:, 0], [0, 1, 0, 1, 0, 1])
+    for part, whole in zip(layers.deinterleave(mixed, 2), (a, b), strict=True):
+        np.testing.assert_array_equal(part, whole)
+    assert layers.interleave([a]) is a

@@ -1,0 +1,127 @@
+"""XGAN's table, number by number (parameters with biases, without normalisation, width 1)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xgan_jax.nets.decoder import Decoder
+from xgan_jax.nets.discriminator import Discriminator, DomainClassifier
+from xgan_jax.nets.encoder import Encoder
+
+DOMAINS = ("face", "anime")
+
+
+def shapes(module, *inputs):
+    return jax.eval_shape(lambda: module.init(jax.random.key(0), *inputs))["params"]
+
+
+def count(tree) -> int:
+    return sum(x.size for x in jax.tree.leaves(tree))
+
+
+def images(size: int, batch: int = 2):
+    return {domain: jnp.zeros((batch, size, size, 3)) for domain in DOMAINS}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "private_encoder", "shared_encoder", "shared_decoder", "private_decoder", "discriminator"),
+    [
+        (4, 34_400, 5_900_672, 10_486_528, 658_627, 42_353),
+        (3, 19_392, 5_613_952, 9_569_024, 370_563, 24_097),
+    ],
+)
+def test_parameter_counts(
+    kernel: int,
+    private_encoder: int,
+    shared_encoder: int,
+    shared_decoder: int,
+    private_decoder: int,
+    discriminator: int,
+) -> None:
+    encoder = shapes(Encoder(DOMAINS, kernel=kernel, norm="none"), images(64))
+    for domain in DOMAINS:
+        assert count(encoder[f"private_{domain}"]) == private_encoder
+    assert count(encoder) == 2 * private_encoder + shared_encoder
+    z = {domain: jnp.zeros((1, 1024)) for domain in DOMAINS}
+    pairs = (("face", "face"), ("anime", "anime"))
+    decoder = shapes(Decoder(DOMAINS, kernel=kernel, norm="none"), z, pairs)
+    for domain in DOMAINS:
+        assert count(decoder[f"private_{domain}"]) == private_decoder
+    assert count(decoder) == 2 * private_decoder + shared_decoder
+    assert count(shapes(Discriminator(kernel=kernel, norm="none"), images(64)["face"])) == discriminator
+
+
+def test_layer_shapes_are_the_tables() -> None:
+    encoder = shapes(Encoder(DOMAINS, norm="none"), images(64))
+    assert [encoder["private_face"][f"conv{i}"]["kernel"].shape for i in (1, 2)] == [
+        (4, 4, 3, 32),
+        (4, 4, 32, 64),
+    ]
+    assert [encoder["shared"][f"conv{i}"]["kernel"].shape for i in (1, 2)] == [
+        (4, 4, 64, 128),
+        (4, 4, 128, 256),
+    ]
+    assert encoder["fc1"]["kernel"].shape == (4096, 1024)
+    assert encoder["fc2"]["kernel"].shape == (1024, 1024)
+    decoder = shapes(
+        Decoder(DOMAINS, norm="none"), {"face": jnp.zeros((1, 1024))}, (("face", "face"), ("face", "anime"))
+    )
+    assert decoder["deconv1"]["kernel"].shape == (1024, 4 * 4 * 512)
+    assert decoder["shared"]["deconv1"]["kernel"].shape == (4, 4, 512, 256)
+    assert [decoder["private_anime"][f"deconv{i}"]["kernel"].shape for i in (1, 2, 3)] == [
+        (4, 4, 256, 128),
+        (4, 4, 128, 64),
+        (4, 4, 64, 3),
+    ]
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_every_size_encodes_and_decodes(size: int, norm: str) -> None:
+    encoder = Encoder(DOMAINS, size, 0.25, 64, norm=norm)
+    decoder = Decoder(DOMAINS, size, 0.25, norm=norm)
+    pairs = (("face", "face"), ("face", "anime"))
+
+    def run():
+        variables = encoder.init(jax.random.key(0), images(size))
+        z = encoder.apply(variables, images(size), False)
+        variables = decoder.init(jax.random.key(0), z, pairs)
+        return z, decoder.apply(variables, z, pairs, False)
+
+    z, pictures = jax.eval_shape(run)
+    assert z["anime"].shape == (2, 64)
+    assert {pair: x.shape for pair, x in pictures.items()} == dict.fromkeys(pairs, (2, size, size, 3))
+    logits = jax.eval_shape(
+        lambda: Discriminator(size, norm=norm).init_with_output(jax.random.key(0), images(size)["face"])[0]
+    )
+    assert logits.shape == (2,)
+
+
+def test_only_the_pairs_asked_for_are_decoded() -> None:
+    decoder = Decoder(DOMAINS, 32, 0.25)
+    z = {domain: jax.random.normal(jax.random.key(i), (2, 16)) for i, domain in enumerate(DOMAINS)}
+    every = tuple((s, t) for s in DOMAINS for t in DOMAINS)
+    variables = decoder.init(jax.random.key(0), z, every)
+    all_pictures = decoder.apply(variables, z, every)
+    one = decoder.apply(variables, {"anime": z["anime"]}, (("anime", "face"),))
+    assert list(one) == [("anime", "face")]
+    np.testing.assert_allclose(one["anime", "face"], all_pictures["anime", "face"], atol=1e-5)
+
+
+def test_bfloat16_keeps_parameters_and_results_float32() -> None:
+    encoder = Encoder(DOMAINS, 32, 0.25, 16, dtype=jnp.bfloat16)
+    variables = encoder.init(jax.random.key(0), images(32))
+    assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    assert encoder.apply(variables, images(32))["face"].dtype == jnp.float32
+
+
+def test_classifier_does_not_see_the_scale_of_an_embedding() -> None:
+    classifier = DomainClassifier(2, 16, 1)
+    z = jax.random.normal(jax.random.key(0), (4, 16))
+    variables = classifier.init(jax.random.key(1), z)
+    np.testing.assert_allclose(
+        classifier.apply(variables, z), classifier.apply(variables, 1000 * z), rtol=1e-4, atol=1e-5
+    )
+    free = DomainClassifier(2, 16, 1, normalise=False)
+    assert np.abs(free.apply(variables, z) - free.apply(variables, 1000 * z)).max() > 1
