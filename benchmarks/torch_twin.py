@@ -5,6 +5,7 @@ layers see both domains in one call, Adam is fused. `load_ours` copies our param
 `tests/test_torch_parity.py` can hold the two against each other.
 """
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Down(nn.Module):
 
     def __init__(self, channels: list[int], norm: str, first_bare: bool = False):
         super().__init__()
-        pairs = list(zip(channels[:-1], channels[1:], strict=True))
+        pairs = list(itertools.pairwise(channels))
         self.convs = nn.ModuleList(nn.Conv2d(i, o, 4, 2, 1) for i, o in pairs)
         self.norms = nn.ModuleList(
             Norm("none" if first_bare and k == 0 else norm, o) for k, (_, o) in enumerate(pairs)
@@ -48,7 +49,7 @@ class Up(nn.Module):
 
     def __init__(self, channels: list[int], norm: str, pixels: bool = False):
         super().__init__()
-        pairs = list(zip(channels[:-1], channels[1:], strict=True))
+        pairs = list(itertools.pairwise(channels))
         self.pixels = pixels
         self.convs = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, 2, 1) for i, o in pairs)
         self.norms = nn.ModuleList(
@@ -198,9 +199,7 @@ class Twin:
             terms[f"domain_adversarial/{names[s]}"] = w.domain_adversarial * F.cross_entropy(
                 g.classifier(reversed_z).float(), label
             )
-            scale = (
-                z[s].detach().std(0, correction=0).mean() + 1e-6 if w.semantic_standardise else 1.0
-            )
+            scale = z[s].detach().std(0, correction=0).mean() + 1e-6 if w.semantic_standardise else 1.0
             source = z[s].detach() if w.semantic_detach else z[s]
             terms[f"semantic/{names[s]}2{names[t]}"] = (
                 w.semantic * ((source - z_translated[t]) / scale).abs().mean()
@@ -228,9 +227,7 @@ class Twin:
         d_parameters = list(self.discriminators.parameters())
         g_gradients = torch.autograd.grad(sum(terms.values()), g_parameters, retain_graph=True)
         d_gradients = torch.autograd.grad(sum(d_terms.values()), d_parameters)
-        for p, gradient in zip(
-            [*g_parameters, *d_parameters], [*g_gradients, *d_gradients], strict=True
-        ):
+        for p, gradient in zip([*g_parameters, *d_parameters], [*g_gradients, *d_gradients], strict=True):
             p.grad = gradient
         self.adam_g.step()
         self.adam_d.step()

@@ -25,7 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import machine
 from benchmarks.torch_twin import Twin
 from xgan_jax import method as methods
-from xgan_jax.training import sharding, state as states
+from xgan_jax.training import sharding
+from xgan_jax.training import state as states
 from xgan_jax.training.step import make_step
 
 
@@ -90,9 +91,7 @@ def main() -> None:
 
     method = methods.load(config)
     mesh = sharding.make_mesh()
-    state = jax.jit(
-        lambda: states.create(method, config), out_shardings=sharding.replicated(mesh)
-    )()
+    state = jax.jit(lambda: states.create(method, config), out_shardings=sharding.replicated(mesh))()
     ours_batch = sharding.to_devices(batch, mesh)
     start = time.perf_counter()
     compiled = make_step(method, config, mesh).lower(state, ours_batch).compile()

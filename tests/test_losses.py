@@ -40,9 +40,7 @@ def test_standardised_embeddings_cannot_be_shrunk() -> None:
     assert float(loss(1.0)) == pytest.approx(float(loss(0.01)), rel=1e-3)
     # The scale itself has no gradient: what remains is that of the plain loss over a constant.
     plain = jax.grad(lambda a: losses.semantic(a, other))(z) / (z.std(0).mean() + 1e-6)
-    ours = jax.grad(
-        lambda a: losses.semantic(losses.standardise(a, a), losses.standardise(other, a))
-    )(z)
+    ours = jax.grad(lambda a: losses.semantic(losses.standardise(a, a), losses.standardise(other, a)))(z)
     np.testing.assert_allclose(ours, plain, rtol=1e-5)
 
 

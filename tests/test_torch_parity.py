@@ -10,7 +10,8 @@ import pytest
 
 from xgan_jax import method as methods
 from xgan_jax.config import Config, DataConfig, RunConfig
-from xgan_jax.training import sharding, state as states
+from xgan_jax.training import sharding
+from xgan_jax.training import state as states
 from xgan_jax.training.step import make_step
 from xgan_jax.xgan import Networks, Weights
 
@@ -38,9 +39,7 @@ def test_losses_and_update_agree(norm: str, gan_form: str, size: int) -> None:
 
     config = make_config(norm, gan_form, size)
     method = methods.load(config)
-    mesh = jax.make_mesh(
-        (1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1]
-    )
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1])
     state = states.create(method, config)
     before = jax.device_get(state.params)
     twin = Twin(config, "cpu", channels_last=False, compiled=False)

@@ -118,5 +118,5 @@ def test_bad_requests_are_one_sentence(run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no files"):
         translate.translate_files(str(run), str(tmp_path / "empty"), str(tmp_path / "o"), "face2anime")
-    with pytest.raises(FileNotFoundError, match="has no config.json"):
+    with pytest.raises(FileNotFoundError, match=r"has no config.json"):
         translate.load_run(tmp_path)

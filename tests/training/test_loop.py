@@ -14,9 +14,11 @@ import jax
 import numpy as np
 import pytest
 
-from xgan_jax import config as configs, method as methods
+from xgan_jax import config as configs
+from xgan_jax import method as methods
 from xgan_jax.config import Config, DataConfig, RunConfig
-from xgan_jax.training import checkpoint, loop, state as states
+from xgan_jax.training import checkpoint, loop
+from xgan_jax.training import state as states
 from xgan_jax.training.checkpoint import CheckpointError, Checkpoints
 from xgan_jax.xgan import Networks, Weights
 
@@ -188,7 +190,7 @@ def test_changed_config_is_shown_and_refused(
 def test_other_data_are_refused(records: Path, more_records: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     loop.train(run_config(records, run__steps=2), workdir)
-    with pytest.raises(ValueError, match="point config.data.path at the same dataset"):
+    with pytest.raises(ValueError, match=r"point config.data.path at the same dataset"):
         loop.train(run_config(more_records, run__steps=3), workdir)
 
 

@@ -274,7 +274,7 @@ def _photo(a: Attributes, size: int, rng: np.random.Generator) -> UInt8[np.ndarr
     dark_skin, dark_hair = _mix(skin, (40, 10, 10), 0.35), _mix(hair, (0, 0, 0), 0.35)
     lip = _mix(skin, (150, 40, 50), 0.5)
 
-    _back_hair(c, a, w, h, dark_hair, 0)
+    _back_hair(c, a, w, h, dark_hair, 0.0)
     cloth = _mix(background, tuple(rng.integers(30, 220, 3).tolist()), 0.7)
     c.fill([(-0.13, 0.2), (0.13, 0.2), (0.14, 0.42), (-0.14, 0.42)], dark_skin, "skin")
     c.fill([(-0.12, 0.36), (0.12, 0.36), (0.34, 0.44), (0.5, 0.8), (-0.5, 0.8), (-0.34, 0.44)], cloth)

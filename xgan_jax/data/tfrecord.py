@@ -6,6 +6,7 @@ all little-endian. A file has no index, so one is made on opening by hopping fro
 
 import os
 import struct
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from typing import Any, SupportsIndex
 import google_crc32c
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 from jaxtyping import Int64
 
 _HEADER = struct.Struct("<QI")
@@ -72,41 +74,50 @@ def read_index(path: str | os.PathLike[str]) -> Int64[np.ndarray, "n 2"]:
     """Offset and length, in bytes, of every payload in a file; reads the headers only.
 
     Raises:
-      CorruptRecordError: a length does not match its checksum, or the file ends inside a record.
+      CorruptRecordError: the file is empty, a length does not match its checksum, or the file ends
+        inside a record.
       FileNotFoundError: there is no such file.
     """
-    path = Path(path)
+    with Path(path).open("rb", buffering=0) as file:
+        return _index(file.fileno(), os.fspath(path))
+
+
+def _index(descriptor: int, path: str) -> Int64[np.ndarray, "n 2"]:
     entries: list[tuple[int, int]] = []
-    with path.open("rb", buffering=0) as file:
-        end = os.fstat(file.fileno()).st_size
-        at = 0
-        while at < end:
-            header = os.pread(file.fileno(), _HEADER.size, at)
-            where = f"{path}: record {len(entries)} at byte {at}"
-            if len(header) < _HEADER.size:
-                raise CorruptRecordError(f"{where}: the file ends inside its header; prepare it again.")
-            length, crc = _HEADER.unpack(header)
-            if masked_crc32c(header[:8]) != crc:
-                raise CorruptRecordError(
-                    f"{where}: its length does not match its checksum (not a TFRecord file, or damaged); "
-                    "prepare it again."
-                )
-            start = at + _HEADER.size
-            if start + length + _CRC.size > end:
-                raise CorruptRecordError(
-                    f"{where}: the file ends inside the record ({end - start} of {length + 4} bytes); "
-                    "prepare it again."
-                )
-            entries.append((start, length))
-            at = start + length + _CRC.size
-    return np.array(entries, np.int64).reshape(-1, 2)
+    end = os.fstat(descriptor).st_size
+    at = 0
+    # `or`: a file of 0 bytes is no record file but an interrupted copy, and fails on its first header.
+    while at < end or not entries:
+        where = f"{path}: record {len(entries)} at byte {at}"
+        header = os.pread(descriptor, _HEADER.size, at)
+        if len(header) < _HEADER.size:
+            raise CorruptRecordError(
+                f"{where}: the file ends inside the record's header ({end - at} of {_HEADER.size} bytes); "
+                "copy or prepare it again."
+            )
+        length, crc = _HEADER.unpack(header)
+        if masked_crc32c(header[:8]) != crc:
+            raise CorruptRecordError(
+                f"{where}: the record's length does not match its checksum (damaged, compressed, or no "
+                "TFRecord file); copy or prepare it again."
+            )
+        start = at + _HEADER.size
+        # Compared with the file before anything is read or allocated, however long it claims to be.
+        if start + length + _CRC.size > end:
+            raise CorruptRecordError(
+                f"{where}: the file ends inside the record ({end - start} of {length + _CRC.size} bytes); "
+                "copy or prepare it again."
+            )
+        entries.append((start, length))
+        at = start + length + _CRC.size
+    return np.array(entries, np.int64)
 
 
 class TFRecordSource:
     """The records of several shard files as one random-access sequence of payloads (bytes).
 
     A grain `RandomAccessDataSource`: `source[i]` is one positional read, checked against its CRC, safe
-    from many threads; it can be pickled (files are opened again).
+    from many threads. It can be pickled: the files are then opened again and must not have changed.
     """
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]]):
@@ -118,28 +129,42 @@ class TFRecordSource:
         if not paths:
             raise ValueError("no TFRecord files were given.")
         self._paths = [os.fspath(path) for path in paths]
-        indexes = [read_index(path) for path in self._paths]
-        self._first = np.cumsum([0] + [len(index) for index in indexes])
-        # Plain lists: a Python int from a list costs a fifth of one from an array.
-        self._entries: list[tuple[int, int, int]] = [
-            (shard, offset, length)
-            for shard, index in enumerate(indexes)
-            for offset, length in index.tolist()
-        ]
         self._open()
+        self._stamps = [self._stamp(shard) for shard in range(len(self._paths))]
+        indexes = [_index(fd, path) for fd, path in zip(self._descriptors, self._paths, strict=True)]
+        self.lengths = [len(index) for index in indexes]  # records in each file
+        shards = np.repeat(np.arange(len(indexes)), self.lengths)
+        self._entries = np.column_stack([shards, np.concatenate(indexes)])
 
     def _open(self) -> None:
-        self._files = [Path(path).open("rb", buffering=0) for path in self._paths]  # noqa: SIM115
-        self._descriptors = [file.fileno() for file in self._files]
+        self._descriptors: list[int] = []
+        weakref.finalize(self, _close, self._descriptors)
+        for path in self._paths:
+            self._descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
+    def _stamp(self, shard: int) -> tuple[int, int]:
+        """Size and time of change of a file, by which a rewritten one is told."""
+        status = os.fstat(self._descriptors[shard])
+        return status.st_size, status.st_mtime_ns
+
+    def _changed(self, shard: int) -> CorruptRecordError | None:
+        was, now = self._stamps[shard], self._stamp(shard)
+        if was == now:
+            return None
+        return CorruptRecordError(
+            f"{self._paths[shard]}: the file was changed after its index was made ({was[0]} bytes then, "
+            f"{now[0]} now), so its records are not where they were; start again."
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        del state["_files"], state["_descriptors"]
-        return state
+        return {name: value for name, value in self.__dict__.items() if name != "_descriptors"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._open()
+        for shard in range(len(self._paths)):
+            if error := self._changed(shard):
+                raise error
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -152,19 +177,24 @@ class TFRecordSource:
 
         Raises:
           IndexError: there is no such record.
-          CorruptRecordError: it does not match its checksum, or the file has become shorter.
+          CorruptRecordError: it does not match its checksum, or the file was changed since it was opened.
         """
         i = index.__index__()
-        shard, offset, length = self._entries[i]
+        shard, offset, length = self._entries[i].tolist()
         data = os.pread(self._descriptors[shard], length + _CRC.size, offset)
         payload = data[:length]
         if len(data) < length + _CRC.size or masked_crc32c(payload) != _CRC.unpack(data[length:])[0]:
-            raise CorruptRecordError(
-                f"{self._paths[shard]}: record {i % len(self) - int(self._first[shard])} at byte "
-                f"{offset - _HEADER.size}: its content does not match its checksum (or the file was "
-                "changed while in use); prepare the dataset again."
+            record = i % len(self) - sum(self.lengths[:shard])
+            raise self._changed(shard) or CorruptRecordError(
+                f"{self._paths[shard]}: record {record} at byte {offset - _HEADER.size}: the content does "
+                "not match its checksum, the file is damaged; copy or prepare it again."
             )
         return payload
+
+
+def _close(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
 
 
 def _example_class() -> Any:
@@ -227,7 +257,7 @@ def encode_example(features: Mapping[str, Value]) -> bytes:
         elif values and all(isinstance(v, int | float | np.integer | np.floating) for v in values):
             feature.float_list.value.extend(float(v) for v in values)
         else:
-            raise TypeError(f"feature {name!r} is not bytes, text, int, float or a sequence of one of them")
+            raise TypeError(f"feature {name!r} is not bytes, text, int, float or a sequence of one of them.")
     data: bytes = example.SerializeToString(deterministic=True)
     return data
 
@@ -238,12 +268,31 @@ def decode_example(payload: bytes) -> dict[str, list[Any]]:
     Raises:
       ValueError: `payload` is not a serialised Example.
     """
-    try:
-        example = _Example.FromString(payload)
-    except Exception as error:  # protobuf's DecodeError has no common base across its backends
-        raise ValueError("a record is not a tf.train.Example") from error
     result: dict[str, list[Any]] = {}
-    for name, feature in example.features.feature.items():
+    for name, feature in _parse(payload).items():
         kind = feature.WhichOneof("kind")
         result[name] = list(getattr(feature, kind).value) if kind else []
     return result
+
+
+def decode_bytes(payload: bytes, name: str) -> bytes:
+    """The single bytes value of feature `name`: ten times faster than `decode_example` where a record
+    has CelebA's forty labels.
+
+    Raises:
+      ValueError: `payload` is not a serialised Example, or has no such feature.
+    """
+    features = _parse(payload)
+    values: Sequence[bytes] = features[name].bytes_list.value if name in features else ()
+    if len(values) != 1:
+        raise ValueError(f"a record has no single bytes feature {name!r}.")
+    return values[0]
+
+
+def _parse(payload: bytes) -> Mapping[str, Any]:
+    """{name: protobuf message Feature}."""
+    try:
+        features: Mapping[str, Any] = _Example.FromString(payload).features.feature
+    except DecodeError:
+        raise ValueError("a record is not a tf.train.Example.") from None
+    return features
