@@ -1,7 +1,11 @@
-"""XGAN with the paper's networks at 64 px (Royer et al. 2017).
+"""XGAN with the paper's networks, losses and Adam at 64 px (Royer et al. 2017).
 
-xgan prepare --domain face=PATH --domain anime=PATH --out data/faces
-python train.py --config configs/xgan.py --workdir runs/xgan --config.data.path=data/faces
+    xgan prepare --domain face=PATH --domain anime=PATH --out data/faces
+    python train.py --config configs/xgan.py --workdir runs/xgan --config.data.path=data/faces
+
+21 million parameters, 92 GFLOP a step of 32 + 32 pictures: 0.6 s a step on 2 CPU cores, so hours there and a
+run for a GPU. What the paper leaves open is listed in docs/choices.md. Watch `loss/reconstruction` fall,
+`classifier_accuracy` stay near 0.5 and `embedding_std` stay away from zero.
 """
 
 from xgan_jax.config import Config, DataConfig
