@@ -23,7 +23,7 @@ quickstart: .venv/installed
 
 # Lint first (seconds), then the default tests (minutes).
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

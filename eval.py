@@ -6,7 +6,7 @@ Draws a grid for each direction from the moving average of the weights, on pictu
 import os
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder that train.py was given.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Where to write; default WORKDIR/eval.")
@@ -18,6 +18,7 @@ _SINGLES = flags.DEFINE_bool("singles", False, "Also write every translation as 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         sys.exit(f"eval.py does not know the argument {argv[1]!r}: see eval.py --help.")
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     from xgan_jax.evaluation.translate import evaluate
 
     try:

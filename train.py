@@ -7,7 +7,7 @@ The same command again continues the run. Every field of the configuration is a 
 import os
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A recipe, for example configs/xgan.py.")
@@ -21,6 +21,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         sys.exit(f"train.py does not know the argument {argv[1]!r}: flags begin with --config.")
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     import jax
 
     if _DISTRIBUTED.value:

@@ -12,6 +12,9 @@ thread with the whole process on one core.
 """
 
 import argparse
+import functools
+import itertools
+import json
 import os
 import statistics
 import sys
@@ -22,14 +25,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import machine
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import numpy as np
 import simplejpeg
+import tensorflow_datasets as tfds
 from PIL import Image
 
+from benchmarks import machine
 from xgan_jax.config import DataConfig
 from xgan_jax.data import pictures, pipeline
-from xgan_jax.data.tfrecord import TFRecordWriter, encode_example
+from xgan_jax.data.prepare import prepare
+from xgan_jax.data.tfrecord import TFRecordSource, TFRecordWriter, decode_bytes, encode_example
 
 WIDTH, HEIGHT = 178, 218  # CelebA's aligned pictures
 DOMAINS = ("face", "anime")
@@ -44,37 +51,33 @@ def draw(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
-def write_dataset(folder: Path, kind: str, count: int, size: int) -> list[bytes]:
-    """Writes both domains as TFDS would, and returns the stored pictures of the first."""
-    import tensorflow_datasets as tfds
-
-    shape = (HEIGHT, WIDTH, 3) if kind == "native" else (size, size, 3)
-    stored = []
+def write_native(folder: Path, count: int) -> None:
+    """Both domains as TFDS stores CelebA: JPEG at 178x218."""
     for number, domain in enumerate(DOMAINS):
         rng = np.random.default_rng(number)
         (folder / domain).mkdir(parents=True)
-        name = f"{domain}-train.tfrecord-00000-of-00001"
-        with TFRecordWriter(folder / domain / name) as writer:
-            for i in range(count):
-                picture = draw(rng, shape[1], shape[0])
-                if kind == "uint8":
-                    data = picture.tobytes()
-                elif kind == "jpeg":
-                    data = pictures.encode(picture, "jpeg")
-                else:
-                    data = simplejpeg.encode_jpeg(picture, quality=90, colorsubsampling="420")
-                writer.write(encode_example({"image": data, "file_name": f"{i:06d}"}))
-                if number == 0:
-                    stored.append(data)
-        image: Any = tfds.features.Image(shape=shape, encoding_format="jpeg")
-        if kind == "uint8":
-            image = tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding="bytes")
-        features = tfds.features.FeaturesDict({"image": image, "file_name": tfds.features.Text()})
-        features.save_config(folder / domain)
-        split = f'{{"name": "train", "shardLengths": ["{count}"]}}'
-        info = f'{{"name": "{domain}", "fileFormat": "tfrecord", "splits": [{split}]}}'
-        (folder / domain / "dataset_info.json").write_text(info)
-    return stored
+        with TFRecordWriter(folder / domain / f"{domain}-train.tfrecord-00000-of-00001") as writer:
+            for _ in range(count):
+                picture = draw(rng, WIDTH, HEIGHT)
+                data = simplejpeg.encode_jpeg(picture, quality=90, colorsubsampling="420")
+                writer.write(encode_example({"image": data}))
+        image = tfds.features.Image(shape=(HEIGHT, WIDTH, 3), encoding_format="jpeg")
+        tfds.features.FeaturesDict({"image": image}).save_config(folder / domain)
+        split = {"name": "train", "shardLengths": [str(count)]}
+        info = {"name": domain, "fileFormat": "tfrecord", "splits": [split]}
+        (folder / domain / "dataset_info.json").write_text(json.dumps(info))
+
+
+def write_prepared(root: Path, count: int, size: int) -> None:
+    """`root/uint8` and `root/jpeg`, by `prepare`, from the same drawn pictures."""
+    for number, domain in enumerate(DOMAINS):
+        rng = np.random.default_rng(number)
+        (root / "drawn" / domain).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(draw(rng, size, size)).save(root / "drawn" / domain / f"{i:06d}.bmp")
+    sources = {domain: str(root / "drawn" / domain) for domain in DOMAINS}
+    for encoding in ("uint8", "jpeg"):
+        prepare(sources, root / encoding, size=size, encoding=encoding, test_fraction=0.0)
 
 
 def pipeline_rate(data: DataConfig, batch_size: int, seconds: float) -> float:
@@ -90,28 +93,31 @@ def pipeline_rate(data: DataConfig, batch_size: int, seconds: float) -> float:
     return rate
 
 
-def bare_decode(data: bytes, size: int) -> np.ndarray:
-    """One JPEG to `[size, size, 3]` with nothing around it."""
-    picture = simplejpeg.decode_jpeg(data)
-    if picture.shape == (size, size, 3):
-        return picture
+def bare_decoder(kind: str, size: int) -> Callable[[bytes], object]:
+    """JPEG bytes to pixels of the training size, with nothing around it."""
+    if kind == "jpeg":
+        # Into one buffer, at the address that libjpeg-turbo is fastest with.
+        return functools.partial(simplejpeg.decode_jpeg, buffer=pipeline.empty_pictures(1, size)[0])
     left, top, right, bottom = pictures.crop_box(WIDTH, HEIGHT, "celeba")
-    part = Image.fromarray(picture[top:bottom, left:right])
-    return np.asarray(part.resize((size, size), Image.Resampling.BICUBIC))
+
+    def decode_crop_resize(data: bytes) -> Image.Image:
+        part = Image.fromarray(simplejpeg.decode_jpeg(data)[top:bottom, left:right])
+        return part.resize((size, size), Image.Resampling.BICUBIC)
+
+    return decode_crop_resize
 
 
-def bare_rate(stored: Sequence[bytes], size: int, threads: int, seconds: float) -> float:
-    """Pictures/s of `bare_decode` in as many threads."""
+def bare_rate(stored: Sequence[bytes], kind: str, size: int, threads: int, seconds: float) -> float:
+    """Pictures/s of `bare_decoder` in as many threads, each with a decoder of its own."""
     done = [0] * threads
     end = time.perf_counter() + seconds
 
     def work(number: int) -> None:
-        own = stored[number::threads]
+        decode, endless = bare_decoder(kind, size), itertools.cycle(stored[number::threads])
         while time.perf_counter() < end:
-            for data in own[:64]:
-                bare_decode(data, size)
-            done[number] += len(own[:64])
-            own = own[64:] + own[:64]
+            for data in itertools.islice(endless, 64):
+                decode(data)
+            done[number] += 64
 
     workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
     start = time.perf_counter()
@@ -122,20 +128,26 @@ def bare_rate(stored: Sequence[bytes], size: int, threads: int, seconds: float) 
     return sum(done) / (time.perf_counter() - start)
 
 
-def alternate(
-    ours: Callable[[], float], bare: Callable[[], float] | None, rounds: int
-) -> dict[str, float | list[float]]:
-    """Medians of both, and of their ratio in each round."""
-    pairs = [(bare() if bare else 0.0, ours()) for _ in range(rounds)]
-    figures: dict[str, float | list[float]] = {
-        "pictures_per_second": round(statistics.median(mine for _, mine in pairs)),
-        "rounds": [round(mine) for _, mine in pairs],
+def compare(data: DataConfig, kind: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Medians of both sides over the rounds, and of their ratio in each round."""
+    records = TFRecordSource(sorted(Path(data.path).glob(f"{DOMAINS[0]}/*.tfrecord-*")))
+    stored = [decode_bytes(records[i], "image") for i in range(len(records))]
+    ours, bare = [], []
+    for _ in range(options.rounds):
+        if kind != "uint8":
+            bare.append(bare_rate(stored, kind, data.size, data.threads, options.seconds))
+        ours.append(pipeline_rate(data, options.batch, options.seconds))
+    found: dict[str, Any] = {
+        "pictures_per_second": round(statistics.median(ours)),
+        "rounds": [round(rate) for rate in ours],
+        "stored_bytes": round(statistics.mean(map(len, stored))),
     }
     if bare:
-        figures["bare_pictures_per_second"] = round(statistics.median(other for other, _ in pairs))
-        figures["of_bare"] = round(statistics.median(mine / other for other, mine in pairs), 3)
-        figures["bare_rounds"] = [round(other) for other, _ in pairs]
-    return figures
+        found["bare_pictures_per_second"] = round(statistics.median(bare))
+        found["bare_rounds"] = [round(rate) for rate in bare]
+        ratios = [mine / other for mine, other in zip(ours, bare, strict=True)]
+        found["of_bare"] = round(statistics.median(ratios), 3)
+    return found
 
 
 def main() -> None:
@@ -159,28 +171,23 @@ def main() -> None:
         "per_core": {},
         "all_cores": {"cores": count},
     }
-    with tempfile.TemporaryDirectory() as root:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_prepared(root, options.count, options.size)
+        write_native(root / "native", options.count)
+        print(f"{'':6}  cores  pipeline/s      bare/s   ratio   bytes")
         for kind in KINDS:
-            stored = write_dataset(Path(root) / kind, kind, options.count, options.size)
             for place, threads in (("per_core", 1), ("all_cores", count)):
                 if cores:
-                    # Threads started from here on inherit it.
-                    os.sched_setaffinity(0, cores[-threads:])
-                data = DataConfig(
-                    path=str(Path(root) / kind), size=options.size, crop="celeba", threads=threads
-                )
-                figures[place][kind] = alternate(
-                    lambda data=data: pipeline_rate(data, options.batch, options.seconds),
-                    None
-                    if kind == "uint8"
-                    else lambda s=stored, t=threads: bare_rate(s, options.size, t, options.seconds),
-                    options.rounds,
-                )
-                found = figures[place][kind]
-                line = f"{kind:>6}, {threads} core(s): {found['pictures_per_second']:>7,} pictures/s"
+                    os.sched_setaffinity(0, cores[-threads:])  # threads started from here on inherit it
+                data = DataConfig(path=str(root / kind), size=options.size, crop="celeba", threads=threads)
+                found = figures[place][kind] = compare(data, kind, options)
+                line = f"{kind:>6}  {threads:5}  {found['pictures_per_second']:10,}"
                 if "of_bare" in found:
-                    line += f"; bare {found['bare_pictures_per_second']:,}; ratio {found['of_bare']:.2f}"
-                print(f"{line}; stored {statistics.mean(map(len, stored)):,.0f} bytes", flush=True)
+                    line += f"  {found['bare_pictures_per_second']:10,}  {found['of_bare']:6.2f}"
+                else:
+                    line += f"  {'-':>10}  {'-':>6}"
+                print(f"{line}  {found['stored_bytes']:6,}", flush=True)
     for kind in KINDS:
         figures[f"{kind}_per_core"] = figures["per_core"][kind]["pictures_per_second"]
         if kind != "uint8":
@@ -192,4 +199,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -2,10 +2,10 @@
 
     make quickstart
 
-draws the data, prepares it, trains with this file and evaluates: about 6 minutes on 2 cores. Expect anime faces
-of the right kind with hair and background mostly kept, and reconstructions that are still soft: half the paper's
-width and a few thousand steps. Without normalisation the small networks learn faster; the discriminators are
-wider than the paper's because small ones let noise pass.
+draws the data, prepares it, trains with this file and evaluates: about 6 minutes on 2 cores. Expect
+anime faces of the right kind with hair and background mostly kept, and reconstructions that are still
+soft: half the paper's width and a few thousand steps. Without normalisation the small networks learn
+faster; the discriminators are wider than the paper's because small ones let noise pass.
 """
 
 from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig

@@ -1,10 +1,15 @@
 """Eight CPU devices for every test, and small prepared datasets."""
 
 import os
+import shutil
+import tempfile
 
 # Before jax is imported: it reads them once.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+# Many tests run the same tiny networks: each program is compiled once a session.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="xgan_jax_tests_")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +19,11 @@ import pytest
 from PIL import Image
 
 from xgan_jax.data.prepare import prepare
+
+
+def pytest_sessionfinish() -> None:
+    """Removes the session's compiled programs."""
+    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 def draw_folder(folder: Path, count: int, stripes: bool, seed: int, size: int = 40) -> Path:

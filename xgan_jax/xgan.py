@@ -116,10 +116,9 @@ def build(config: Config) -> Method:
         value = getattr(getattr(config, section), field)
         if value not in allowed:
             raise ValueError(f"config.{name} is {value!r}: use one of {', '.join(map(str, allowed))}.")
-    for field in dataclasses.fields(weights):
-        value = getattr(weights, field.name)
+    for name, value in dataclasses.asdict(weights).items():
         if not isinstance(value, str) and value < 0:
-            raise ValueError(f"config.weights.{field.name} is {value}: use zero or more.")
+            raise ValueError(f"config.weights.{name} is {value}: use zero or more.")
     if weights.teacher and not networks.teacher:
         raise ValueError(
             "config.weights.teacher is set but config.networks.teacher is empty: "
@@ -221,6 +220,11 @@ def build(config: Config) -> Method:
         logits: Array = discriminator.apply(variables, images, mutable=["batch_stats"])[0]
         return logits
 
+    def classify(params: Params, z: Float[Array, "b e"]) -> Float[Array, "b d"]:
+        logits = classifier.apply({"params": params["classifier"]}, z)
+        assert isinstance(logits, jax.Array)  # and no state beside it: none is mutable
+        return logits
+
     def generator_losses(
         params: Params, extra: Extra, batch: dict[str, Images], step: Int[Array, ""]
     ) -> Terms:
@@ -252,7 +256,7 @@ def build(config: Config) -> Method:
             correct = []
             for i, domain in enumerate(domains):
                 reversed_z = losses.reverse_gradient(z[domain], weights.reversal * growth)
-                logits = classifier.apply({"params": params["classifier"]}, reversed_z)
+                logits = classify(params, reversed_z)
                 terms[f"domain_adversarial/{domain}"] = (
                     weights.domain_adversarial * losses.domain_adversarial(logits, i)
                 )
@@ -269,14 +273,9 @@ def build(config: Config) -> Method:
                     z_source = lax.stop_gradient(z[s]) if weights.semantic_detach else z[s]
                     z_target = z_translated[t]
                     relative = semantic_error(z_source, z_target)
-                    terms[f"semantic/{s}2{t}"] = (
-                        weights.semantic
-                        * growth
-                        * losses.semantic(
-                            *(relative if weights.semantic_standardise else (z_source, z_target)),
-                            weights.semantic_distance,
-                        )
-                    )
+                    a, b = relative if weights.semantic_standardise else (z_source, z_target)
+                    error = losses.semantic(a, b, weights.semantic_distance)
+                    terms[f"semantic/{s}2{t}"] = weights.semantic * growth * error
                     measures[f"semantic_relative/{s}2{t}"] = losses.semantic(*relative)
             if weights.cycle:
                 # Named by target: `z_translated[t]` is decoded back into the source's domain.

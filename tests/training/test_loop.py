@@ -167,7 +167,7 @@ def test_not_finite_stops_with_the_name_of_the_term(
     with pytest.raises(loop.NonFiniteError, match=r"step 8: .*semantic/face2anime.* checkpoint of step 5"):
         loop.train(run_config(records, run__checkpoint_every=100), workdir)
     monkeypatch.undo()
-    assert [int(p.name) for p in (workdir / "checkpoints").iterdir()] == [5]
+    assert max(int(p.name) for p in (workdir / "checkpoints").iterdir()) == 5
     assert_same_bits(bits(workdir, records, 5), good)
 
 

@@ -111,7 +111,7 @@ def test_a_bad_step_changes_nothing_but_the_count(where: str) -> None:
             return sound.losses(player, params, extra, {d: x / 0.0 for d, x in batch.items()}, key, step)
 
         method = dataclasses.replace(method, losses=poisoned)
-    state = states.create(method, config)
+    state = jax.jit(lambda: states.create(method, config))()
     if where == "parameters":
         state.params["decoder"]["bias1"] = state.params["decoder"]["bias1"].at[0].set(jnp.inf)
     before = jax.device_get((state.params, state.ema, state.optimizer))
@@ -175,7 +175,8 @@ def test_translations_are_computed_once_for_both_players() -> None:
 
 def test_the_moving_average_and_its_short_start() -> None:
     config = tiny()
-    first = jax.device_get(states.create(methods.load(config), config).params)
+    method = methods.load(config)
+    first = jax.device_get(jax.jit(lambda: states.create(method, config))().params)
     state, _ = run_steps(config, 1, 1)
     for p0, p1, average in zip(*map(jax.tree.leaves, (first, state.params, state.ema)), strict=True):
         np.testing.assert_allclose(average, p0 + (1 - 0.1) * (p1 - p0), atol=1e-6)

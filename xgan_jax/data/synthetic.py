@@ -161,10 +161,11 @@ def _mix(a: Colour, b: Colour, amount: float) -> Colour:
 # --- Drawing --------------------------------------------------------------------------------------------
 
 _SUPERSAMPLE = 4
-Points = Sequence[tuple[float, float]]
+Number = float | int  # the type checker of the tests takes float at its word
+Points = Sequence[tuple[Number, Number]]
 
 
-def _arc(cx: float, cy: float, rx: float, ry: float, start: float = 0, end: float = 360, n: int = 28) -> Points:
+def _arc(cx: Number, cy: Number, rx: Number, ry: Number, start: Number = 0, end: Number = 360, n: int = 28) -> Points:
     """Points of an ellipse from angle `start` to `end`, degrees clockwise from the right."""
     angles = np.radians(np.linspace(start, end, n))
     return list(zip((cx + rx * np.cos(angles)).tolist(), (cy + ry * np.sin(angles)).tolist(), strict=True))
@@ -198,7 +199,7 @@ class _Canvas:
         points: Points,
         colour: Colour,
         material: str = "other",
-        outline: float = 0.0,
+        outline: Number = 0.0,
         ink: Colour = _INK,
     ) -> None:
         """A filled polygon; `outline` is the width of a line around it."""
@@ -209,7 +210,7 @@ class _Canvas:
         if outline:
             self.line([*points, points[0]], ink, outline)
 
-    def line(self, points: Points, colour: Colour, width: float) -> None:
+    def line(self, points: Points, colour: Colour, width: Number) -> None:
         pixels = max(1, round(width * self.side))
         self._draw.line(self._place(points), fill=colour, width=pixels, joint="curve")
         self._mark.line(self._place(points), fill=(0, 0, 0), width=pixels)
@@ -232,7 +233,7 @@ def _both_sides(points: Points) -> Iterable[Points]:
     return points, [(-x, y) for x, y in points]
 
 
-def _head(w: float, h: float, chin: float) -> Points:
+def _head(w: Number, h: Number, chin: Number) -> Points:
     """A head's outline: an ellipse above, narrowing by `chin` (0 round, 1 pointed) below."""
     upper = _arc(0, 0, w, h * 0.95, 180, 360)
     lower = []
@@ -243,7 +244,7 @@ def _head(w: float, h: float, chin: float) -> Points:
     return [*upper, *lower, *[(-x, y) for x, y in reversed(lower)]]
 
 
-def _back_hair(c: _Canvas, a: Attributes, w: float, h: float, colour: Colour, outline: float) -> None:
+def _back_hair(c: _Canvas, a: Attributes, w: Number, h: Number, colour: Colour, outline: Number) -> None:
     if a.cut == "long":
         c.fill(
             [*_arc(0, -0.05, w * 1.32, h * 1.05, 180, 360), (w * 1.5, 0.62), (-w * 1.5, 0.62)],
@@ -355,7 +356,7 @@ def _photo(a: Attributes, size: int, rng: np.random.Generator) -> UInt8[np.ndarr
 
 
 def _glasses(
-    c: _Canvas, a: Attributes, x: float, y: float, radius: float, colour: Colour, width: float
+    c: _Canvas, a: Attributes, x: Number, y: Number, radius: Number, colour: Colour, width: float
 ) -> None:
     if a.glasses == "none":
         return

@@ -5,6 +5,7 @@ import os
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -263,5 +264,5 @@ def _reader(path: Path) -> dict[str, Callable[[], bytes]]:
         archive = zipfile.ZipFile(path)
         members = sorted(i.filename for i in archive.infolist() if not i.is_dir())
         safe = [m for m in members if not Path(m).is_absolute() and ".." not in Path(m).parts]
-        return {member: lambda member=member: archive.read(member) for member in safe}
+        return {member: partial(archive.read, member) for member in safe}
     return {path.name: path.read_bytes}

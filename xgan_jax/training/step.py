@@ -57,10 +57,9 @@ def make_step(method: Method, config: Config, mesh: Mesh) -> Step:
             metrics |= terms.measures
             metrics |= {f"gradient/{name}": optax.tree.norm(gradients[name]) for name in networks}
         updated = method.project(updated)
-        decay = config.optimizer.ema_decay
         # Early averages would be mostly the random start: begin short, as (1 + n) / (10 + n).
         n = state.step.astype(jnp.float32)
-        decay = jnp.minimum(decay, (1.0 + n) / (10.0 + n))
+        decay = jnp.minimum(config.optimizer.ema_decay, (1.0 + n) / (10.0 + n))
         ema = jax.tree.map(lambda old, new: old + (1 - decay) * (new - old), state.ema, updated)
         finite = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
         new = state.replace(params=updated, ema=ema, optimizer=optimizers, extra=extra)
