@@ -4,6 +4,8 @@ Pictures are `[b, h, w, 3]` in [-1, 1], embeddings `[b, e]`, logits unbounded. S
 al. 2017, section 3), DANN (Ganin et al. 2016), CycleGAN (Zhu et al. 2017), DTN (Taigman et al. 2016).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -130,6 +132,15 @@ def gan_generator(fake: Float[Array, "*b"], form: str = "lsgan") -> Scalar:
     if form == "hinge":
         return -fake.mean()
     raise ValueError(f"GAN form {form!r} is unknown: use ns, lsgan or hinge.")
+
+
+def r1(discriminate: Callable[[Array], Float[Array, "b"]], real: Float[Array, "b h w c"]) -> Scalar:
+    """R1, half the squared length of the logit's gradient at real pictures (Mescheder et al. 2018, eq. 9).
+
+    It keeps a discriminator that is ahead from being steep, so that its gradient still says something.
+    """
+    gradient = jax.grad(lambda x: discriminate(x).sum())(real)
+    return 0.5 * jnp.square(gradient).sum((1, 2, 3)).mean()
 
 
 def teacher(z: Float[Array, "b e"], target: Float[Array, "b e"]) -> Scalar:

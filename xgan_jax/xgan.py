@@ -55,6 +55,8 @@ class Weights:
     cycle: float = 0.0  # pixels of the round trip (CycleGAN)
     identity: float = 0.0  # d_t(e_s(x_t)) is x_t (CycleGAN)
     total_variation: float = 0.0  # of the translations (DTN)
+    r1: float = 0.0  # gradient penalty of the discriminators on real pictures
+    r1_every: int = 16  # computed and applied every so many steps, times as strong (StyleGAN2, appendix B)
     # Forms:
     reconstruction_distance: str = "l2norm"  # l2norm (the paper's) | mse | l1
     semantic_distance: str = "l1"  # l1 | l1_sum | l2
@@ -116,9 +118,24 @@ def build(config: Config) -> Method:
         value = getattr(getattr(config, section), field)
         if value not in allowed:
             raise ValueError(f"config.{name} is {value!r}: use one of {', '.join(map(str, allowed))}.")
+    for name in ("width", "discriminator_width", "embedding_size"):
+        value = getattr(networks, name)
+        if not 0 < value < float("inf"):
+            raise ValueError(f"config.networks.{name} is {value}: use a number above zero.")
+    if networks.classifier_layers < 0:
+        raise ValueError(
+            f"config.networks.classifier_layers is {networks.classifier_layers}: use zero or more."
+        )
     for name, value in dataclasses.asdict(weights).items():
-        if not isinstance(value, str) and value < 0:
+        if not isinstance(value, str) and not 0 <= value < float("inf"):
             raise ValueError(f"config.weights.{name} is {value}: use zero or more.")
+    if weights.r1_every < 1:
+        raise ValueError(f"config.weights.r1_every is {weights.r1_every}: use one or more.")
+    if weights.semantic and weights.semantic_standardise and config.run.batch_size < 2:
+        raise ValueError(
+            f"config.run.batch_size is {config.run.batch_size}, and the spread of one embedding is zero: "
+            "use 2 or more, or --config.weights.semantic_standardise=False."
+        )
     if weights.teacher and not networks.teacher:
         raise ValueError(
             "config.weights.teacher is set but config.networks.teacher is empty: "
@@ -163,9 +180,21 @@ def build(config: Config) -> Method:
     teacher_params, teacher_apply = None, None
     if weights.teacher:
         teacher_params, teacher_apply = load_teacher(networks.teacher, config)
+        example = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+        shape = jax.eval_shape(teacher_apply, teacher_params, example).shape
+        if shape != (2, networks.embedding_size):
+            raise ValueError(
+                f"config.networks.teacher gives {shape} for 2 pictures: it must give as many numbers a "
+                f"picture as config.networks.embedding_size, (2, {networks.embedding_size})."
+            )
 
     own = tuple((domain, domain) for domain in domains)
     crossed = tuple((s, t) for s in domains for t in domains if s != t)
+    # What a step decodes. The same for both players, so that it is computed once.
+    need_round = bool(weights.semantic or weights.cycle)
+    decoded = (own if weights.reconstruction else ()) + tuple(
+        (s, t) for s, t in crossed if need_round or weights.total_variation or t in judged
+    )
     # For n domains, n - 1 rounds in which every domain is the target of exactly one other.
     rounds = [
         tuple((domains[i - k], domains[i]) for i in range(len(domains))) for k in range(1, len(domains))
@@ -231,14 +260,11 @@ def build(config: Config) -> Method:
         terms: dict[str, Array] = {}
         measures: dict[str, Array] = {}
         growth = losses.ramp(step, weights.ramp_start, weights.ramp_steps)
-        need_round = weights.semantic or weights.cycle
-        need_translation = need_round or judged or weights.total_variation
 
         z, changed = apply("encoder", params, extra, (batch,), True)
-        pairs = (own if weights.reconstruction else ()) + (crossed if need_translation else ())
         pictures: dict[tuple[str, str], Array] = {}
-        if pairs:
-            pictures, stats = apply("decoder", params, extra, (z, pairs), True)
+        if decoded:
+            pictures, stats = apply("decoder", params, extra, (z, decoded), True)
             changed = changed | stats
         for domain in domains:
             measures[f"embedding_std/{domain}"] = z[domain].std(0).mean()
@@ -314,10 +340,11 @@ def build(config: Config) -> Method:
     def semantic_error(z_source: Array, z_target: Array) -> tuple[Array, Array]:
         return losses.standardise(z_source, z_source), losses.standardise(z_target, z_source)
 
-    def discriminator_losses(params: Params, extra: Extra, batch: dict[str, Images]) -> Terms:
+    def discriminator_losses(
+        params: Params, extra: Extra, batch: dict[str, Images], step: Int[Array, ""]
+    ) -> Terms:
         z, _ = apply("encoder", params, extra, (batch,), True)
-        pairs = (own if weights.reconstruction else ()) + crossed  # as above, to be computed once
-        pictures, _ = apply("decoder", params, extra, (z, pairs), True)
+        pictures, _ = apply("decoder", params, extra, (z, decoded), True)
         terms: dict[str, Array] = {}
         measures: dict[str, Array] = {}
         middle = 0.5 if weights.gan_form == "lsgan" else 0.0
@@ -332,6 +359,16 @@ def build(config: Config) -> Method:
                     )
                     right.append((fake < middle).mean())
             measures[f"discriminator_accuracy/{domain}"] = jnp.stack(right).mean()
+            if weights.r1:
+                # Zero in between; a log_every that is a multiple of r1_every shows it.
+                terms[f"r1/{domain}"] = weights.r1 * lax.cond(
+                    (step + 1) % weights.r1_every == 0,
+                    lambda domain=domain: (
+                        weights.r1_every
+                        * losses.r1(lambda x: discriminate(params, domain, x), batch[domain])
+                    ),
+                    lambda: jnp.zeros(()),
+                )
         return Terms(terms, measures, {})
 
     def all_losses(
@@ -343,7 +380,7 @@ def build(config: Config) -> Method:
         step: Int[Array, ""],
     ) -> Terms:
         if player == "discriminator":
-            return discriminator_losses(params, extra, batch)
+            return discriminator_losses(params, extra, batch, step)
         return generator_losses(params, extra, batch, step)
 
     def embed(params: Params, extra: Extra, images: Images, domain: str) -> Float[Array, "b e"]:

@@ -2,24 +2,31 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from xgan_jax import losses as formulas
 from xgan_jax import method as methods
 from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig
+from xgan_jax.method import Method, Terms
+from xgan_jax.nets.discriminator import Discriminator
 from xgan_jax.training import sharding
 from xgan_jax.training import state as states
 from xgan_jax.training.step import make_step
 from xgan_jax.xgan import Networks, Weights
 
 
-def tiny(**run) -> Config:
+def tiny(norm: str = "instance", **run) -> Config:
     return Config(
         method="xgan",
-        networks=Networks(width=0.125, discriminator_width=0.25, embedding_size=32, classifier_layers=1),
+        networks=Networks(
+            width=0.125, discriminator_width=0.25, embedding_size=32, classifier_layers=1, norm=norm
+        ),
         weights=Weights(),
         data=DataConfig(path="none", size=32, shift=2, colour=0.1),
         optimizer=OptimizerConfig(learning_rate=1e-3),
@@ -37,149 +44,122 @@ def batch_of(step: int, size: int = 32, n: int = 8):
     return {d: rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8) for d in ("face", "anime")}
 
 
-def run_steps(config: Config, devices: int, steps: int):
-    """The state and the metrics after `steps` steps on so many devices."""
-    mesh = mesh_of(devices)
-    method = methods.load(config)
-    state = jax.jit(lambda: states.create(method, config), out_shardings=sharding.replicated(mesh))()
-    step = make_step(method, config, mesh)
-    for i in range(steps):
-        state, metrics = step(state, sharding.to_devices(batch_of(i), mesh))
-    return jax.device_get((dataclasses.replace(state, key=jax.random.key_data(state.key)), metrics))
+class Program:
+    """The step compiled once, as the loop does it, for so many devices."""
+
+    def __init__(self, config: Config, devices: int, method: Method | None = None, **options):
+        self.config = config
+        self.mesh = mesh_of(devices)
+        self.method = method or methods.load(config)
+        self.create = jax.jit(lambda: states.create(self.method, config))
+        shape = (config.run.batch_size, config.data.size, config.data.size, 3)
+        batch = {d: jax.ShapeDtypeStruct(shape, jnp.uint8) for d in config.data.domains}
+        lowered = make_step(self.method, config, self.mesh).lower(jax.eval_shape(self.create), batch)
+        self.step = lowered.compile(options or None)
+
+    def start(self, state=None):
+        return jax.device_put(state or self.create(), sharding.replicated(self.mesh))
+
+    def next(self, state, i: int):
+        size, n = self.config.data.size, self.config.run.batch_size
+        return self.step(state, sharding.to_devices(batch_of(i, size, n), self.mesh))
+
+    def train(self, steps: int, state=None):
+        """The state after `steps` steps and the metrics of each, as numpy arrays."""
+        state, every = self.start(state), []
+        for i in range(steps):
+            state, metrics = self.next(state, i)
+            every.append(jax.device_get(metrics))
+        return host(state), every
 
 
-@pytest.fixture(scope="module")
-def on_one_device():
-    return run_steps(tiny(), 1, 3)
+def host(state):
+    return jax.device_get(dataclasses.replace(state, key=jax.random.key_data(state.key)))
 
 
-def test_eight_devices_equal_one(on_one_device) -> None:
-    state, metrics = run_steps(tiny(), 8, 3)
-    for name, value in on_one_device[1].items():
-        if "accuracy" not in name:
-            np.testing.assert_allclose(metrics[name], value, rtol=2e-3, err_msg=name)
-    far = total = 0
-    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(on_one_device[0].params), strict=True):
-        # Adam turns gradients that are zero but for rounding into steps of either sign; others agree.
-        far += int((np.abs(a - b) > 1e-4).sum())
-        total += a.size
-    assert far < 0.01 * total
+def assert_same_bits(a, b) -> None:
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
 
 
-def test_three_steps_did_something(on_one_device) -> None:
-    state, metrics = on_one_device
-    assert int(state.step) == 3 and metrics["finite"] == 1
-    method = methods.load(tiny())
-    first, _ = jax.jit(method.init)(jax.random.split(jax.random.key(0))[0])
-    for network, tree in state.params.items():
-        assert (
-            max(
-                np.abs(a - b).max()
-                for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(first[network]), strict=True)
-            )
-            > 0
-        )
+# --- What the step promises to any method, shown by one whose numbers can be worked out ------------------
 
 
-def test_each_player_moves_its_own_networks_only() -> None:
+def toy(fault: str = "") -> Method:
+    """Two players that look at each other's parameters, a frozen network, a counter, and a clip."""
+
+    def init(key):
+        params = {name: {"w": jnp.array([value])} for name, value in (("a", 1.0), ("b", 3.0), ("still", 7.0))}
+        return params, {"counter": jnp.zeros(())}
+
+    def losses(player, params, extra, batch, key, step):
+        a, b, still = (params[n]["w"].sum() for n in ("a", "b", "still"))
+        if player == "generator":
+            loss = jnp.square(a - b)
+            if fault == "loss":
+                loss = loss + jnp.where(step == 1, jnp.inf, 0.0)
+            if fault == "gradient":  # the value stays finite
+                loss = loss + jnp.sqrt(jnp.where(step == 1, 0.0, 1.0) * jnp.square(a))
+            measures = {"draw": jax.random.uniform(key), "brightest": batch["face"].max()}
+            return Terms({"pull": loss}, measures, {"counter": extra["counter"] + 1})
+        return Terms({"push": jnp.square(b - a) + 0 * still}, {}, {})
+
+    def project(params):
+        return params | {"b": {"w": jnp.clip(params["b"]["w"], -2.5, 2.5)}}
+
+    players = {"generator": ("a",), "discriminator": ("b",)}
+    return Method(init, players, losses, lambda p, e, x, s, t: x, project=project)
+
+
+def toy_program(fault: str = "") -> Program:
     config = tiny()
-    method = methods.load(config)
-    params, extra = jax.jit(method.init)(jax.random.key(0))
-    images = {d: jnp.asarray(x) / 127.5 - 1 for d, x in batch_of(0).items()}
-    for player, networks in method.players.items():
-
-        def total(mine, player=player):
-            terms = method.losses(player, params | mine, extra, images, jax.random.key(1), jnp.int32(0))
-            return sum(terms.losses.values())
-
-        gradients = jax.jit(jax.grad(total))({n: params[n] for n in networks})
-        for network in networks:
-            assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradients[network])) > 0, network
-    owners = [n for networks in method.players.values() for n in networks]
-    assert sorted(owners) == sorted(params), "every network has exactly one owner"
+    config.data.size, config.run.batch_size = 32, 2
+    config.optimizer = OptimizerConfig(learning_rate=0.25, discriminator_scale=2.0, ema_decay=0.5)
+    return Program(config, 1, toy(fault))
 
 
-@pytest.mark.parametrize("where", ["batch", "parameters"])
-def test_a_bad_step_changes_nothing_but_the_count(where: str) -> None:
-    config = tiny()
-    mesh = mesh_of(1)
-    method = methods.load(config)
-    if where == "batch":
-        sound = method
-
-        def poisoned(player, params, extra, batch, key, step):
-            return sound.losses(player, params, extra, {d: x / 0.0 for d, x in batch.items()}, key, step)
-
-        method = dataclasses.replace(method, losses=poisoned)
-    state = jax.jit(lambda: states.create(method, config))()
-    if where == "parameters":
-        state.params["decoder"]["bias1"] = state.params["decoder"]["bias1"].at[0].set(jnp.inf)
-    before = jax.device_get((state.params, state.ema, state.optimizer))
-    state = jax.device_put(state, sharding.replicated(mesh))
-    state, metrics = make_step(method, config, mesh)(state, sharding.to_devices(batch_of(0), mesh))
-    assert float(metrics["finite"]) == 0 and int(state.step) == 1
-    after = jax.device_get((state.params, state.ema, state.optimizer))
-    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
-        np.testing.assert_array_equal(a, b)
+def test_players_move_at_once_then_projection_then_average() -> None:
+    state, (first, second) = toy_program().train(2)
+    # Both gradients are those at a = 1, b = 3, whoever moved first.
+    assert first["gradient/a"] == first["gradient/b"] == pytest.approx(4)
+    # Adam's first step is the learning rate: a = 1.25, b = 2.5 (as clipped as without).
+    assert second["loss/pull"] == pytest.approx(1.25**2, rel=1e-5)
+    assert second["gradient/b"] == pytest.approx(2.5, rel=1e-5)
+    a, b = state.params["a"]["w"][0], state.params["b"]["w"][0]
+    assert 1.4 < a < 1.5 and 1.9 < b < 2.1
+    assert state.params["still"]["w"] == state.ema["still"]["w"] == 7, "no player owns it"
+    # Decay 1/10 after the first step, 2/11 after the second.
+    once = 1 + 0.9 * 0.25
+    assert state.ema["a"]["w"][0] == pytest.approx(once + (9 / 11) * (a - once), rel=1e-5)
+    assert state.extra["counter"] == 2 and state.step == 2
+    assert first["brightest"] == 1, "pictures come in [-1, 1]"
+    assert first["draw"] != second["draw"], "every step has a key of its own"
 
 
-def compiled_step(config: Config, devices: int):
-    mesh = mesh_of(devices)
-    method = methods.load(config)
-    abstract = jax.eval_shape(lambda: states.create(method, config))
-    shape = (config.run.batch_size, config.data.size, config.data.size, 3)
-    batch = {d: jax.ShapeDtypeStruct(shape, jnp.uint8) for d in config.data.domains}
-    return make_step(method, config, mesh).lower(abstract, batch).compile()
+def test_projection_and_the_long_average() -> None:
+    program = toy_program()
+    start = program.create()
+    start = start.replace(
+        step=jnp.int32(1000),
+        params=start.params | {"b": {"w": jnp.array([-9.0])}},
+        ema=jax.tree.map(jnp.copy, start.params),  # the step donates both
+    )
+    state, _ = program.train(1, start)
+    assert state.params["b"]["w"] == -2.5
+    assert state.ema["b"]["w"][0] == pytest.approx((3.0 - 2.5) / 2), "of the projected weights, decay 0.5"
 
 
-def test_devices_talk_by_all_reduce_alone() -> None:
-    text = compiled_step(tiny(), 8).as_text()
-    calls = re.findall(r" (all-\w+|reduce-scatter|collective-permute)(?:-start)?\(", text)
-    assert calls and set(calls) == {"all-reduce"}
-
-
-def test_the_state_is_donated() -> None:
-    compiled = compiled_step(tiny(), 1)
-    abstract = jax.eval_shape(lambda: states.create(methods.load(tiny()), tiny()))
-    parameters = sum(x.size * 4 for x in jax.tree.leaves((abstract.params, abstract.ema)))
-    assert compiled.memory_analysis().alias_size_in_bytes > 1.9 * parameters
-
-
-def test_translations_are_computed_once_for_both_players() -> None:
-    """Each player's loss computes them; the whole step costs less than the players apart."""
-    config = tiny()
-    method = methods.load(config)
-    params, extra = methods.abstract_init(method)
-    images = {d: jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32) for d in config.data.domains}
-
-    def flops(players):
-        def gradients(params, images):
-            return [
-                jax.grad(
-                    lambda mine, player=player: sum(
-                        method.losses(
-                            player, params | mine, extra, images, jax.random.key(0), jnp.int32(0)
-                        ).losses.values()
-                    )
-                )({n: params[n] for n in method.players[player]})
-                for player in players
-            ]
-
-        return jax.jit(gradients).lower(params, images).compile().cost_analysis()["flops"]
-
-    generator, discriminator = flops(["generator"]), flops(["discriminator"])
-    both = flops(["generator", "discriminator"])
-    forward = discriminator * 0.4  # at least: encoding and decoding outweigh the small discriminators
-    assert both < generator + discriminator - forward
-
-
-def test_the_moving_average_and_its_short_start() -> None:
-    config = tiny()
-    method = methods.load(config)
-    first = jax.device_get(jax.jit(lambda: states.create(method, config))().params)
-    state, _ = run_steps(config, 1, 1)
-    for p0, p1, average in zip(*map(jax.tree.leaves, (first, state.params, state.ema)), strict=True):
-        np.testing.assert_allclose(average, p0 + (1 - 0.1) * (p1 - p0), atol=1e-6)
+@pytest.mark.parametrize("fault", ["loss", "gradient"])
+def test_a_bad_value_is_seen_and_its_step_not_taken(fault: str) -> None:
+    program = toy_program(fault)
+    good, _ = program.train(1)
+    state, metrics = program.train(2)
+    assert [m["finite"] for m in metrics] == [1, 0]
+    assert np.isfinite(metrics[1]["loss/pull"]) == (fault == "gradient")
+    assert_same_bits(dataclasses.replace(good, step=0), dataclasses.replace(state, step=0))
+    assert state.step == 2
+    state, metrics = program.train(3)
+    assert metrics[2]["finite"] == 1 and state.params["a"]["w"] != good.params["a"]["w"]
 
 
 def test_learning_rates() -> None:
@@ -195,19 +175,168 @@ def test_learning_rates() -> None:
         np.testing.assert_allclose(sizes, expected, rtol=1e-3, atol=1e-6)
 
 
-def test_bfloat16_compute_keeps_float32_parameters() -> None:
-    full, half = (run_steps(tiny(compute_dtype=d), 1, 1) for d in ("float32", "bfloat16"))
-    assert {x.dtype for x in jax.tree.leaves((half[0].params, half[0].ema))} == {np.dtype("float32")}
-    for name, value in full[1].items():
+# --- XGAN ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def one() -> Program:
+    return Program(tiny(), 1)
+
+
+@pytest.fixture(scope="module")
+def eight() -> Program:
+    return Program(tiny(), 8)
+
+
+@pytest.fixture(scope="module")
+def on_one(one: Program):
+    return one.train(3)
+
+
+def test_eight_devices_equal_one(eight: Program, on_one) -> None:
+    """Also of pictures: augmentation draws the same numbers however the batch is split."""
+    state, every = eight.train(3)
+    for i, (ours, theirs) in enumerate(zip(every, on_one[1], strict=True)):
+        for name, value in theirs.items():
+            if "accuracy" not in name:  # jumps when a logit is near zero
+                # Rounding grows: Adam turns gradients that are zero but for it into full steps.
+                tolerance = 1e-4 if i == 0 else 2e-3
+                np.testing.assert_allclose(ours[name], value, rtol=tolerance, err_msg=f"{name}, step {i}")
+    far = total = 0
+    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(on_one[0].params), strict=True):
+        far += int((np.abs(a - b) > 1e-4).sum())
+        total += a.size
+    assert far < 0.01 * total
+
+
+def test_three_steps_did_something(one: Program, on_one) -> None:
+    state, every = on_one
+    assert int(state.step) == 3 and all(m["finite"] == 1 for m in every)
+    first = jax.device_get(one.create().params)
+    for network, tree in state.params.items():
+        for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(first[network]), strict=True):
+            assert np.abs(a - b).max() > 1e-4, f"{network}: every parameter has a gradient"
+
+
+def test_the_same_seed_gives_the_same_bits(one: Program, on_one) -> None:
+    assert_same_bits(one.train(3), on_one)
+    # A new key alone changes the augmentation.
+    _, (metrics,) = one.train(1, one.create().replace(key=jax.random.key(9)))
+    assert metrics["loss/reconstruction/face"] != on_one[1][0]["loss/reconstruction/face"]
+    method, other = methods.load(tiny()), tiny(seed=1)
+    params = jax.jit(lambda: states.create(method, other).params)()
+    kernel = np.asarray(params["encoder"]["fc1"]["kernel"])
+    assert (kernel != jax.device_get(one.create().params)["encoder"]["fc1"]["kernel"]).all()
+
+
+def test_each_player_moves_its_own_networks_only(one: Program) -> None:
+    method = one.method
+    params, extra = jax.eval_shape(method.init, jax.random.key(0)), None
+    params, extra = one.create().params, one.create().extra
+    images = {d: jnp.asarray(x) / 127.5 - 1 for d, x in batch_of(0).items()}
+
+    @jax.jit
+    def gradients(params):
+        def total(params, player):
+            terms = method.losses(player, params, extra, images, jax.random.key(1), jnp.int32(0))
+            return sum(terms.losses.values())
+
+        gradients = {player: jax.grad(total)(params, player) for player in method.players}
+        return {player: {n: optax.tree.norm(g[n]) for n in params} for player, g in gradients.items()}
+
+    norms = gradients(params)
+    for player, networks in method.players.items():
+        assert all(norms[player][network] > 0 for network in networks), player
+    # What leaks beyond a player's own networks is not applied; the discriminator's stops by itself.
+    assert all(norms["discriminator"][n] == 0 for n in method.players["generator"])
+    owners = [n for networks in method.players.values() for n in networks]
+    assert sorted(owners) == sorted(params), "every network has exactly one owner"
+
+
+@pytest.mark.parametrize("where", ["batch", "parameters"])
+def test_a_bad_step_changes_nothing_but_the_count(one: Program, where: str) -> None:
+    program, start = one, one.create()
+    if where == "batch":
+        config = tiny(norm="batch")  # its moving averages must not be spoilt either
+        sound = methods.load(config)
+
+        def poisoned(player, params, extra, batch, key, step):
+            return sound.losses(player, params, extra, {d: x / 0.0 for d, x in batch.items()}, key, step)
+
+        program = Program(config, 1, dataclasses.replace(sound, losses=poisoned))
+        start = program.create()
+        assert set(start.extra) == {"encoder", "decoder"}
+    else:
+        start.params["decoder"]["bias1"] = start.params["decoder"]["bias1"].at[0].set(jnp.inf)
+    before = host(start)
+    state, metrics = program.train(1, start)
+    assert metrics[0]["finite"] == 0 and state.step == 1
+    assert_same_bits(dataclasses.replace(before, step=1), state)
+
+
+def test_devices_talk_by_a_few_all_reduces_alone(eight: Program) -> None:
+    text = eight.step.as_text()
+    calls = re.findall(r" (all-\w+(?:-\w+)?|reduce-scatter|collective-\w+)(?:-start)?\(", text)
+    assert set(calls) == {"all-reduce"}
+    assert len(calls) <= 10, "statistics of the embedding, then gradients together"
+
+
+def test_the_state_is_donated(one: Program) -> None:
+    state = one.start()
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state.params, state.ema, state.optimizer)))
+    assert one.step.memory_analysis().alias_size_in_bytes >= size
+    kernel = state.params["encoder"]["fc1"]["kernel"]
+    state, _ = one.next(state, 0)
+    assert kernel.is_deleted() and not state.params["encoder"]["fc1"]["kernel"].is_deleted()
+
+
+def test_translations_are_computed_once_for_both_players(one: Program) -> None:
+    """Each player's loss computes them, yet the step costs what a hand-fused one would: the generator's
+    gradient, and the discriminator's on pictures it is given."""
+    config, method = one.config, one.method
+    params, extra = methods.abstract_init(method)
+    images = {d: jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32) for d in config.data.domains}
+    n = config.networks
+    discriminator = Discriminator(32, n.discriminator_width, n.kernel, n.norm, n.activation)
+
+    def gradients_of(*players):
+        def gradients(params, images):
+            def total(mine, player):
+                arguments = (player, params | mine, extra, images, jax.random.key(0), jnp.int32(0))
+                return sum(method.losses(*arguments).losses.values())
+
+            return [jax.grad(total)({n: params[n] for n in method.players[p]}, p) for p in players]
+
+        return gradients
+
+    def on_given_pictures(params, images):
+        def total(d):
+            judge = {t: [discriminator.apply({"params": d[t]}, x) for x in images.values()] for t in d}
+            return sum(formulas.gan_discriminator(*logits) for logits in judge.values())
+
+        return jax.grad(total)(params["discriminator"])
+
+    def flops(function) -> float:
+        return jax.jit(function).lower(params, images).compile().cost_analysis()["flops"]
+
+    fused = flops(gradients_of("generator")) + flops(on_given_pictures)
+    assert flops(gradients_of("generator", "discriminator")) < 1.05 * fused
+
+
+def test_bfloat16_compute(eight: Program, on_one, tmp_path: Path) -> None:
+    """Parameters, optimisers, statistics and losses stay float32; results stay near. What is summed over
+    devices: gradients of kernels as bfloat16, for half the traffic, everything of the losses as float32."""
+    options = {"xla_dump_to": str(tmp_path), "xla_dump_hlo_pass_re": "spmd-partitioning"}
+    program = Program(tiny(compute_dtype="bfloat16"), 8, **options)
+    state, (metrics,) = program.train(1)
+    trees = (state.params, state.ema, state.extra, metrics)
+    assert {x.dtype for x in jax.tree.leaves(trees)} == {np.dtype("float32")}
+    for name, value in on_one[1][0].items():
         if name.startswith("loss/"):
-            assert half[1][name].dtype == np.float32
-            np.testing.assert_allclose(half[1][name], value, rtol=0.1, atol=0.02, err_msg=name)
-    assert half[1]["loss/reconstruction/face"] != full[1]["loss/reconstruction/face"]
-
-
-def test_the_same_seed_gives_the_same_bits(on_one_device) -> None:
-    again = run_steps(tiny(), 1, 3)
-    for a, b in zip(*map(jax.tree.leaves, (again, on_one_device)), strict=True):
-        np.testing.assert_array_equal(a, b)
-    other = run_steps(tiny(seed=1), 1, 3)
-    assert other[1]["loss/reconstruction/face"] != on_one_device[1]["loss/reconstruction/face"]
+            np.testing.assert_allclose(metrics[name], value, rtol=0.03, atol=0.003, err_msg=name)
+    assert metrics["loss/reconstruction/face"] != on_one[1][0]["loss/reconstruction/face"]
+    (partitioned,) = tmp_path.glob("*step*after_spmd-partitioning*.txt")
+    sums = re.findall(r"= (\w+)\[([\d,]*)\]\S* all-reduce\(", partitioned.read_text())
+    kernels = {dtype for dtype, shape in sums if shape.count(",") == 3 and not shape.startswith("1,1,")}
+    scalars = {dtype for dtype, shape in sums if not shape}
+    assert kernels == {"bf16"} and scalars == {"f32"}
