@@ -24,6 +24,9 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     import jax
 
+    from xgan_jax import compile_cache
+
+    compile_cache.enable()
     if _DISTRIBUTED.value:
         # Coordinator and ranks come from the cluster, or from JAX_COORDINATOR_ADDRESS,
         # JAX_NUM_PROCESSES and JAX_PROCESS_ID.

@@ -92,7 +92,7 @@ def main() -> None:
     method = methods.load(config)
     mesh = sharding.make_mesh()
     state = jax.jit(lambda: states.create(method, config), out_shardings=sharding.replicated(mesh))()
-    ours_batch = sharding.to_devices(batch, mesh)
+    ours_batch = sharding.to_devices(batch, sharding.split(mesh))
     start = time.perf_counter()
     compiled = make_step(method, config, mesh).lower(state, ours_batch).compile()
     compile_ours = time.perf_counter() - start

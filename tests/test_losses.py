@@ -123,3 +123,14 @@ def test_teacher_moves_only_the_embedding() -> None:
     assert float(losses.teacher(z, target)) == 1
     assert np.abs(jax.grad(losses.teacher, 1)(z, target)).max() == 0
     assert np.abs(jax.grad(losses.teacher, 0)(z, target)).max() > 0
+
+
+def test_r1_is_half_the_squared_gradient() -> None:
+    real = jax.random.normal(jax.random.key(0), (3, 4, 4, 3))
+    slope = jax.random.normal(jax.random.key(1), (4, 4, 3))
+    linear = losses.r1(lambda x: (x * slope).sum((1, 2, 3)), real)
+    assert float(linear) == pytest.approx(0.5 * float((slope**2).sum()), rel=1e-5)
+    # Of 3 pictures the last alone is steep: a mean over pictures, not the gradient of a mean.
+    steep = jnp.array([0.0, 0.0, 1.0])
+    one = losses.r1(lambda x: steep * (x * slope).sum((1, 2, 3)), real)
+    assert float(one) == pytest.approx(float(linear) / 3, rel=1e-5)

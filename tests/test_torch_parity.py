@@ -50,7 +50,7 @@ def test_losses_and_update_agree(norm: str, gan_form: str, size: int) -> None:
     rng = np.random.default_rng(0)
     batch = {d: rng.integers(0, 256, (8, size, size, 3), dtype=np.uint8) for d in config.data.domains}
     state = jax.device_put(state, sharding.replicated(mesh))
-    new, metrics = make_step(method, config, mesh)(state, sharding.to_devices(batch, mesh))
+    new, metrics = make_step(method, config, mesh)(state, sharding.to_devices(batch, sharding.split(mesh)))
     floats = [torch.tensor(x.transpose(0, 3, 1, 2)).float() / 127.5 - 1 for x in batch.values()]
     terms = twin.step(floats, augmented=False)
     assert {f"loss/{name}" for name in terms} == {n for n in metrics if n.startswith("loss/")}

@@ -1,6 +1,7 @@
 """XGAN's wiring, and a test for every bug found in other implementations (named in the docstrings)."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -456,6 +457,33 @@ def test_every_switch_gives_finite_losses_and_gradients(changes) -> None:
         )
     if changes.get("norm") == "batch":
         assert set(built.terms().extra) == {"encoder", "decoder"} == set(built.extra)
+
+
+def test_r1_is_lazy_and_as_strong() -> None:
+    """Zero but at every r1_every-th step, there r1_every times as strong; of the discriminators alone."""
+    built, every = Built(tiny(r1=3.0, r1_every=4)), Built(tiny(r1=3.0, r1_every=1))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def terms(built, step):
+        def total(params):
+            result = built.method.losses("discriminator", params, built.extra, built.batch, KEY, step).losses
+            penalty = {name: value for name, value in result.items() if name.startswith("r1/")}
+            return sum(penalty.values()), penalty
+
+        return jax.grad(total, has_aux=True)(built.params)
+
+    lazy = [terms(built, jnp.int32(i)) for i in range(8)]
+    gradient, penalty = terms(every, jnp.int32(0))
+    assert set(penalty) == {"r1/face", "r1/anime"} and min(penalty.values()) > 0
+    for i, (g, p) in enumerate(lazy):
+        if i in (3, 7):
+            assert float(p["r1/face"]) == pytest.approx(4 * float(penalty["r1/face"]), rel=1e-4)
+            for a, b in zip(jax.tree.leaves(g), jax.tree.leaves(gradient), strict=True):
+                np.testing.assert_allclose(a, 4 * b, rtol=1e-3, atol=1e-5)
+        else:
+            assert p["r1/face"] == 0 and all((x == 0).all() for x in jax.tree.leaves(g))
+    assert optax.tree.norm(gradient["discriminator"]) > 0
+    assert all(optax.tree.norm(gradient[n]) == 0 for n in gradient if n != "discriminator")
 
 
 def test_three_domains() -> None:

@@ -27,6 +27,7 @@ class DataConfig:
     shift: int = 4  # random translation, at most this many pixels each way; edges repeat
     colour: float = 0.0  # brightness, contrast and saturation vary by this factor (0.1 = 10%)
     threads: int = 4  # threads that read and decode
+    cache: str = "none"  # device: all training pictures go to the devices once, split between them
 
 
 @dataclass
@@ -51,11 +52,13 @@ class RunConfig:
     batch_size: int = 32  # pictures of each domain in a step, over all devices together
     seed: int = 0
     compute_dtype: str = "float32"  # or bfloat16; parameters, statistics and losses stay float32
+    steps_per_call: int = 1  # steps in one dispatch; more where Python is slower than the device
     log_every: int = 50
     sample_every: int = 1000
     samples: int = 8  # test pictures of each domain in a grid
     checkpoint_every: int = 1000
     keep_checkpoints: int = 3
+    profile: str = ""  # a folder for a trace of some steps and a page that sums it up
     allow_config_change: bool = False  # continue a run although its configuration differs
 
 
@@ -64,12 +67,14 @@ FREE_ON_RESUME = frozenset(
     {
         "data.path",  # the same dataset may have moved; its fingerprint is checked instead
         "data.threads",
+        "data.cache",
         "run.steps",
         "run.log_every",
         "run.sample_every",
         "run.samples",
         "run.checkpoint_every",
         "run.keep_checkpoints",
+        "run.profile",
         "run.allow_config_change",
     }
 )
@@ -181,6 +186,7 @@ def validate(config: Config) -> None:
     require(0 <= data.colour < 1, f"config.data.colour is {data.colour}: use 0 to below 1.")
     for name in (
         "steps",
+        "steps_per_call",
         "batch_size",
         "log_every",
         "sample_every",
@@ -190,6 +196,14 @@ def validate(config: Config) -> None:
     ):
         value = getattr(run, name)
         require(value >= 1, f"config.run.{name} is {value}: use 1 or more.")
+    for name in ("steps", "log_every", "sample_every", "checkpoint_every"):
+        value = getattr(run, name)
+        require(
+            value % run.steps_per_call == 0,
+            f"config.run.{name} is {value}, which calls of {run.steps_per_call} steps do not meet: use a "
+            "multiple of config.run.steps_per_call.",
+        )
+    require(data.cache in ("none", "device"), f"config.data.cache is {data.cache!r}: use none or device.")
     require(
         run.compute_dtype in ("float32", "bfloat16"),
         f"config.run.compute_dtype is {run.compute_dtype!r}: use float32 or bfloat16.",

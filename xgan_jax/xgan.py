@@ -363,13 +363,14 @@ def build(config: Config) -> Method:
                 # Zero in between; a log_every that is a multiple of r1_every shows it.
                 terms[f"r1/{domain}"] = weights.r1 * lax.cond(
                     (step + 1) % weights.r1_every == 0,
-                    lambda domain=domain: (
-                        weights.r1_every
-                        * losses.r1(lambda x: discriminate(params, domain, x), batch[domain])
-                    ),
+                    lambda domain=domain: weights.r1_every * penalty(params, domain, batch[domain]),
                     lambda: jnp.zeros(()),
                 )
         return Terms(terms, measures, {})
+
+    @jax.named_scope("penalty")
+    def penalty(params: Params, domain: str, real: Images) -> Float[Array, ""]:
+        return losses.r1(lambda x: discriminate(params, domain, x), real)
 
     def all_losses(
         player: str,

@@ -118,6 +118,56 @@ def test_stopped_and_continued_is_bit_exact(
     ]
 
 
+def test_pictures_kept_on_the_devices_give_the_same_bits(
+    whole_run: Path, records: Path, tmp_path: Path
+) -> None:
+    """Also when a run that read its pictures goes on with the other way, and back."""
+    workdir = tmp_path / "run"
+    for steps, cache in ((4, "none"), (9, "device"), (STEPS, "none")):
+        loop.train(run_config(records, run__steps=steps, data__cache=cache), workdir)
+    assert_same_bits(bits(workdir, records), bits(whole_run, records))
+
+
+@pytest.mark.parametrize("cache", ["none", "device"])
+def test_several_steps_in_one_call(whole_run: Path, records: Path, tmp_path: Path, cache: str) -> None:
+    workdir = tmp_path / "run"
+    several = {"run__steps_per_call": 3, "run__log_every": 3, "run__checkpoint_every": 3}
+    for steps in (6, STEPS):
+        loop.train(run_config(records, run__steps=steps, data__cache=cache, **several), workdir)
+    by_step = {line["step"]: line for line in numbers(whole_run)}
+    for line in numbers(workdir):
+        for name, value in line.items():
+            if name.startswith("loss/"):
+                expected = by_step[line["step"]][name]
+                # Another program rounds otherwise, and training lets rounding grow.
+                tolerance = 1e-3 if line["step"] == 3 else 2e-2
+                np.testing.assert_allclose(value, expected, tolerance, err_msg=f"{name}, {line['step']}")
+    assert [line["step"] for line in numbers(workdir)][-2:] == [9, 12]
+    with pytest.raises(ValueError, match=r"config.run.log_every is 4, which calls of 3 steps do not meet"):
+        loop.train(run_config(records, **(several | {"run__log_every": 4})), workdir)
+
+
+def test_nothing_is_compiled_after_the_first_step(records: Path, tmp_path: Path) -> None:
+    compiled_at: list[int] = []
+    lines = 0
+
+    def count(name: str, *rest, **more) -> None:
+        if name == "/jax/core/compile/backend_compile_duration":
+            compiled_at.append(lines)
+
+    def line(step: int, *rest) -> str:
+        nonlocal lines
+        lines = step
+        return ""
+
+    jax.monitoring.register_event_duration_secs_listener(count)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_line", line)
+        loop.train(run_config(records, run__sample_every=4), tmp_path / "run")
+    jax.monitoring.unregister_event_duration_listener(count)
+    assert compiled_at and max(compiled_at) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_save_and_exit(
     whole_run: Path, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int

@@ -62,7 +62,7 @@ class Program:
 
     def next(self, state, i: int):
         size, n = self.config.data.size, self.config.run.batch_size
-        return self.step(state, sharding.to_devices(batch_of(i, size, n), self.mesh))
+        return self.step(state, sharding.to_devices(batch_of(i, size, n), sharding.split(self.mesh)))
 
     def train(self, steps: int, state=None):
         """The state after `steps` steps and the metrics of each, as numpy arrays."""

@@ -19,7 +19,7 @@ from typing import Any
 import grain
 import numpy as np
 import simplejpeg
-from jaxtyping import Int64, Integer, UInt8
+from jaxtyping import Int32, Int64, Integer, UInt8
 
 from xgan_jax.config import DataConfig
 from xgan_jax.data.pictures import crop_resize, decode
@@ -298,18 +298,42 @@ def train_batches(
         )
     local = batch_size // process_count
     parts: dict[str, grain.MapDataset[Any]] = {}
-    for number, domain in enumerate(data.domains):
-        pictures = open_pictures(data, domain, data.train_split)
-        if len(pictures) < batch_size:
-            raise ValueError(
-                f"{domain} has {len(pictures)} pictures in its split {data.train_split!r}, fewer than a "
-                f"batch of {batch_size}: lower --config.run.batch_size or add pictures."
-            )
+    for number, (domain, pictures) in enumerate(_training_pictures(data, batch_size).items()):
         order = _order(len(pictures), local, [seed, number])
         numbers = grain.MapDataset.range(sys.maxsize)[process_index::process_count]
         parts[domain] = numbers.map(order).map(pictures.read)
+    return _iterate(parts, data.threads)
+
+
+def train_indexes(
+    data: DataConfig, *, batch_size: int, seed: int
+) -> grain.DatasetIterator[dict[str, Int32[np.ndarray, "b"]]]:
+    """As `train_batches` of one process, the numbers of the pictures instead of the pictures.
+
+    For a dataset that is on the devices (`data.cache`): same order, same states of the iterator.
+    """
+    parts: dict[str, grain.MapDataset[Any]] = {}
+    for number, (domain, pictures) in enumerate(_training_pictures(data, batch_size).items()):
+        order = _order(len(pictures), batch_size, [seed, number])
+        parts[domain] = grain.MapDataset.range(sys.maxsize).map(order).map(lambda x: x.astype(np.int32))
+    return _iterate(parts, data.threads)
+
+
+def _training_pictures(data: DataConfig, batch_size: int) -> dict[str, PictureSource]:
+    found = {}
+    for domain in data.domains:
+        found[domain] = open_pictures(data, domain, data.train_split)
+        if len(found[domain]) < batch_size:
+            raise ValueError(
+                f"{domain} has {len(found[domain])} pictures in its split {data.train_split!r}, fewer than a "
+                f"batch of {batch_size}: lower --config.run.batch_size or add pictures."
+            )
+    return found
+
+
+def _iterate(parts: dict[str, grain.MapDataset[Any]], threads: int) -> grain.DatasetIterator[Any]:
     together = grain.experimental.ZipMapDataset(list(parts.values())).map(
         lambda batches: dict(zip(parts, batches, strict=True))
     )
-    options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=2 * data.threads)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     return iter(together.to_iter_dataset(options))

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from xgan_jax import __version__
@@ -30,8 +31,9 @@ from xgan_jax.training import sharding
 from xgan_jax.training import state as states
 from xgan_jax.training.checkpoint import Checkpoints
 from xgan_jax.training.metrics import MetricWriter, RunWriter
+from xgan_jax.training.profile import CALLS, Profile, matrix_product_rate
 from xgan_jax.training.state import TrainState
-from xgan_jax.training.step import Metrics, make_step
+from xgan_jax.training.step import Metrics, batch_sharding, make_step
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -131,19 +133,6 @@ def _record_launch(workdir: Path, start_step: int) -> None:
     partial.replace(path)
 
 
-def _matrix_product_rate() -> float:
-    """FLOP/s of a float32 matrix product on one device, for the estimate of a run's length."""
-    n = 1024 if jax.default_backend() == "cpu" else 8192
-    product = jax.jit(lambda x: x @ x)
-    x = jnp.ones((n, n))
-    product(x).block_until_ready()
-    start = time.perf_counter()
-    for _ in range(4):
-        y = product(x)
-    y.block_until_ready()
-    return 4 * 2 * n**3 / (time.perf_counter() - start)
-
-
 def _describe(config: Config, counts: dict[str, dict[str, int]], abstract: TrainState) -> None:
     devices = jax.devices()
     say(
@@ -165,10 +154,10 @@ def _describe(config: Config, counts: dict[str, dict[str, int]], abstract: Train
     )
 
 
-def _compile(step: Any, abstract: TrainState, batch: Any, config: Config, left: int) -> Any:
+def _compile(step: Any, arguments: tuple[Any, ...], left: int) -> Any:
     say("compiling the training step ...")
     start = time.perf_counter()
-    compiled = step.lower(abstract, batch).compile()
+    compiled = step.lower(*arguments).compile()
     took = time.perf_counter() - start
     cost = compiled.cost_analysis() or {}
     memory = compiled.memory_analysis()
@@ -181,7 +170,7 @@ def _compile(step: Any, abstract: TrainState, batch: Any, config: Config, left: 
         line += f", about {bytes_ / 2**20:.0f} MiB"
     say(line)
     if flops:
-        rate = _matrix_product_rate()
+        rate = matrix_product_rate()
         # Training steps of such networks reach 0.3 to 0.6 of a matrix product's speed.
         seconds = left * flops / (0.4 * rate)
         say(
@@ -228,17 +217,23 @@ class _StopSignals:
         return False
 
 
-def _raise_if_not_finite(metrics: Metrics, step: int, checkpoints: Checkpoints) -> None:
-    if float(jax.device_get(metrics["finite"])) == 1.0:
-        return
-    bad = sorted(name for name, value in jax.device_get(metrics).items() if not np.isfinite(value))
-    checkpoints.wait()
-    steps = checkpoints.steps()
-    saved = f"the checkpoint of step {steps[-1]} is good" if steps else "no checkpoint yet"
-    raise NonFiniteError(
-        f"step {step}: {', '.join(bad)} is NaN or infinite; {saved} and nothing was saved after it. "
-        "Lower --config.optimizer.learning_rate or the weight of that term, and run again."
-    )
+def _raise_if_not_finite(calls: list[tuple[int, Metrics]], checkpoints: Checkpoints) -> None:
+    """Looks at the metrics of calls, each with the number of the last step it made."""
+    for (done, metrics), finite in zip(calls, jax.device_get([m["finite"] for _, m in calls]), strict=True):
+        wrong = np.flatnonzero(np.atleast_1d(finite) != 1)
+        if wrong.size == 0:
+            continue
+        first = int(wrong[0])
+        values = {name: np.atleast_1d(v)[first] for name, v in jax.device_get(metrics).items()}
+        bad = sorted(name for name, value in values.items() if not np.isfinite(value))
+        checkpoints.wait()
+        steps = checkpoints.steps()
+        saved = f"the checkpoint of step {steps[-1]} is good" if steps else "no checkpoint yet"
+        raise NonFiniteError(
+            f"step {done - np.size(finite) + 1 + first}: {', '.join(bad)} is NaN or infinite; {saved} and "
+            "nothing was saved after it. "
+            "Lower --config.optimizer.learning_rate or the weight of that term, and run again."
+        )
 
 
 class _Clock:
@@ -256,6 +251,8 @@ class _Clock:
 
     def report(self, step: int, steps: int, images: int) -> tuple[dict[str, float], str]:
         """Numbers for the log and a line for people; `images` is the pictures in a step."""
+        if step == self._first:
+            return {}, "(compiled and warmed up)"
         now = time.perf_counter()
         took = max(now - self._mark, 1e-9)
         rate = (step - self._last) / took
@@ -265,7 +262,7 @@ class _Clock:
             "images_per_second": rate * images,
             "data_wait": self.waited / took,
         }
-        left = duration((steps - step) / mean) if mean else "unknown"
+        left = duration((steps - step) / mean)
         text = f"{rate * images:.0f} images/s, {100 * numbers['data_wait']:.1f}% waiting for data, ETA {left}"
         self._last, self._mark, self.waited = step, now, 0.0
         return numbers, text
@@ -303,6 +300,24 @@ def _draw_samples(
     sheet = grid.beside(list(grids.values()))
     grid.save_png(str(workdir / "samples" / f"step_{step:07d}.png"), sheet)
     return grids
+
+
+def _to_devices_once(config: Config, counts: dict[str, dict[str, int]], mesh: Mesh) -> dict[str, Any]:
+    """The training pictures of all domains, on the devices."""
+    data = config.data
+    total = sum(counts[domain][data.train_split] for domain in data.domains) * data.size**2 * 3
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 0)
+    if limit and total / mesh.size > 0.7 * limit:
+        raise ValueError(
+            f"config.data.cache is 'device', but {total / mesh.size / 2**20:.0f} MiB of pictures leave too "
+            f"little of a device's {limit / 2**20:.0f} MiB: use none."
+        )
+    say(f"  {total / 2**20:.0f} MiB of pictures go to {mesh.size} device(s)")
+    resident = {}
+    for domain in data.domains:
+        source = pipeline.open_pictures(data, domain, data.train_split)
+        resident[domain] = sharding.resident(len(source), source.read, data.size, mesh)
+    return resident
 
 
 def _fixed_test_pictures(config: Config, counts: dict[str, dict[str, int]]) -> dict[str, Any]:
@@ -346,6 +361,11 @@ def _train(config: Config, workdir: Path) -> TrainState:
             f"config.run.batch_size is {run.batch_size}, which {jax.device_count()} devices cannot "
             "share equally: use a multiple."
         )
+    if run.profile and run.steps < CALLS * run.steps_per_call:
+        raise ValueError(
+            f"config.run.profile needs {CALLS} calls of the step, {CALLS * run.steps_per_call} steps: raise "
+            f"config.run.steps from {run.steps}."
+        )
     method = methods.load(config)
     counts = pipeline.picture_counts(data)
     crop = pipeline.crop_rules(data)  # kept with the weights: translate crops new pictures alike
@@ -355,13 +375,17 @@ def _train(config: Config, workdir: Path) -> TrainState:
     checkpoints = Checkpoints(workdir / "checkpoints", run.keep_checkpoints)
     found = checkpoints.latest_good()
     _check_config(config, workdir, started=found is not None)
-    iterator = pipeline.train_batches(
-        data,
-        batch_size=run.batch_size,
-        seed=run.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    cached = data.cache == "device"
+    if cached:
+        iterator = pipeline.train_indexes(data, batch_size=run.batch_size, seed=run.seed)
+    else:
+        iterator = pipeline.train_batches(
+            data,
+            batch_size=run.batch_size,
+            seed=run.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
     if found is None:
         start = 0
         state = jax.jit(lambda: states.create(method, config), out_shardings=everywhere)()
@@ -377,6 +401,11 @@ def _train(config: Config, workdir: Path) -> TrainState:
         iterator.set_state(position["iterator"])
         start = found
         say(f"continuing from step {start}")
+        if start % run.steps_per_call:
+            raise ValueError(
+                f"{workdir} is at step {start}, which calls of {run.steps_per_call} steps do not meet: set "
+                "--config.run.steps_per_call to a number that divides it."
+            )
     if start >= run.steps:
         say(f"{workdir} has its {run.steps} steps already: nothing to train.")
         checkpoints.close()
@@ -404,22 +433,32 @@ def _train(config: Config, workdir: Path) -> TrainState:
             writer.write_images(0, {"reals": sheet})
             writer.write_images(0, _draw_samples(sampler, state, pictures, workdir, 0))
 
+    of_batch = batch_sharding(config, mesh)
+    leading = () if run.steps_per_call == 1 else (run.steps_per_call,)
+    shape = (run.batch_size,) if cached else (run.batch_size, data.size, data.size, 3)
+    dtype = jnp.int32 if cached else jnp.uint8
     batch_shape = {
-        domain: jax.ShapeDtypeStruct(
-            (run.batch_size, data.size, data.size, 3), jnp.uint8, sharding=sharding.split(mesh)
-        )
-        for domain in data.domains
+        domain: jax.ShapeDtypeStruct((*leading, *shape), dtype, sharding=of_batch) for domain in data.domains
     }
-    compiled = _compile(make_step(method, config, mesh), abstract, batch_shape, config, run.steps - start)
+    resident = (_to_devices_once(config, counts, mesh),) if cached else ()
+    step = make_step(method, config, mesh)
+    compiled = _compile(step, (abstract, batch_shape, *resident), run.steps - start)
+    profile = None
+    if run.profile and chief:
+        profile = Profile(run.profile, compiled, run.steps_per_call, method.players, run.compute_dtype)
     bar = tqdm(total=run.steps, initial=start, disable=None if chief else True, leave=False)
     clock: _Clock | None = None
-    pending: tuple[int, Metrics] | None = None
+    calls: list[tuple[int, Metrics]] = []  # made since the last look at their metrics
 
-    def finish(done: int, metrics: Metrics) -> None:
-        """Checks and writes the numbers of a step, after the next one has been dispatched."""
-        _raise_if_not_finite(metrics, done, checkpoints)
+    def look() -> None:
+        """Fetches metrics: whether all calls since the last look were finite, and numbers for the log."""
+        _raise_if_not_finite(calls, checkpoints)
+        if not calls:
+            return
+        done, metrics = calls[-1]
+        calls.clear()
         if clock is not None and (done % run.log_every == 0 or done == run.steps):
-            scalars = {name: float(v) for name, v in jax.device_get(metrics).items()}
+            scalars = {name: float(np.atleast_1d(v)[-1]) for name, v in jax.device_get(metrics).items()}
             numbers, speed = clock.report(done, run.steps, run.batch_size * len(data.domains))
             del scalars["finite"]
             say(_line(done, run.steps, scalars, speed))
@@ -427,28 +466,38 @@ def _train(config: Config, workdir: Path) -> TrainState:
                 writer.write_scalars(done, scalars | numbers)
             checkpoints.poll()
 
+    def next_batch() -> Any:
+        if not leading:
+            return next(iterator)
+        batches = [next(iterator) for _ in range(run.steps_per_call)]
+        return {domain: np.stack([batch[domain] for batch in batches]) for domain in data.domains}
+
     try:
         with _StopSignals() as signals:
-            for step in range(start, run.steps):
+            for done in range(start + run.steps_per_call, run.steps + 1, run.steps_per_call):
                 before = time.perf_counter()
-                batch = next(iterator)
+                batch = next_batch()
                 if clock is not None:
                     clock.waited += time.perf_counter() - before
-                state, metrics = compiled(state, sharding.to_devices(batch, mesh))
-                done = step + 1
-                if pending is not None:
-                    finish(*pending)
-                pending = done, metrics
-                bar.update()
+                with jax.transfer_guard("disallow"):  # but for the batch, nothing travels
+                    batch = sharding.to_devices(batch, of_batch)
+                    sent = time.perf_counter()
+                    state, metrics = compiled(state, batch, *resident)
+                if calls and calls[-1][0] % run.log_every == 0:
+                    look()  # while the device is at work on the next call
+                calls.append((done, metrics))
+                bar.update(run.steps_per_call)
                 if clock is None:
                     jax.block_until_ready(metrics)
                     clock = _Clock(done)
+                if profile is not None:
+                    profile.add_input(sent - before)
+                    profile.after_call(metrics)
                 stop = signals.stop_after(done)
                 sample = done % run.sample_every == 0 or done == run.steps
                 save = done % run.checkpoint_every == 0 or done == run.steps or stop
                 if sample or save:
-                    finish(*pending)
-                    pending = None
+                    look()
                     paused = time.perf_counter()
                     if sample and writer is not None:
                         writer.write_images(done, _draw_samples(sampler, state, pictures, workdir, done))
@@ -458,7 +507,10 @@ def _train(config: Config, workdir: Path) -> TrainState:
                             "counts": counts,
                             "crop": crop,
                         }
+                        saving = time.perf_counter()
                         checkpoints.save(state, done, position)
+                        if profile is not None and (page := profile.write(time.perf_counter() - saving)):
+                            say(f"profile: {page}")
                     clock.skip(time.perf_counter() - paused)
                 if stop and done < run.steps:
                     checkpoints.wait()
