@@ -19,10 +19,10 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         sys.exit(f"eval.py does not know the argument {argv[1]!r}: see eval.py --help.")
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
-    from xgan_jax import compile_cache
+    from xgan_jax import startup
     from xgan_jax.evaluation.translate import evaluate
 
-    compile_cache.enable()
+    startup.keep_compiled_programs()
     try:
         report = evaluate(_WORKDIR.value, _OUT.value, _STEP.value, _COUNT.value, _SINGLES.value)
     except (ValueError, FileNotFoundError) as error:

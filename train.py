@@ -10,6 +10,8 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from xgan_jax import startup
+
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A recipe, for example configs/xgan.py.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder: made, or continued.")
 _DISTRIBUTED = flags.DEFINE_bool(
@@ -24,9 +26,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     import jax
 
-    from xgan_jax import compile_cache
-
-    compile_cache.enable()
+    startup.keep_compiled_programs()
     if _DISTRIBUTED.value:
         # Coordinator and ranks come from the cluster, or from JAX_COORDINATOR_ADDRESS,
         # JAX_NUM_PROCESSES and JAX_PROCESS_ID.
@@ -45,4 +45,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    startup.use_large_pages()
     app.run(main)

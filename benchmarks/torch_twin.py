@@ -247,13 +247,8 @@ class Twin:
             with torch.no_grad():
                 p.copy_(value)
 
-        def conv(layer: nn.Module, tree: dict[str, Any]) -> None:
+        def conv(layer: nn.Module, tree: dict[str, Any]) -> None:  # transposed ones too
             put(layer.weight, tree["kernel"].transpose(3, 2, 0, 1))
-            put(layer.bias, tree["bias"])
-
-        def deconv(layer: nn.Module, tree: dict[str, Any]) -> None:
-            # lax's transposed convolution does not turn its kernel round; PyTorch's does.
-            put(layer.weight, tree["kernel"][::-1, ::-1].transpose(2, 3, 0, 1))
             put(layer.bias, tree["bias"])
 
         def norm(layer: Norm, tree: dict[str, Any] | None) -> None:
@@ -278,7 +273,7 @@ class Twin:
         g, e, d = self.generator, params["encoder"], params["decoder"]
         for i, domain in enumerate(names):
             stack(g.encode_private[i], e[f"private_{domain}"], conv, "conv")
-            stack(g.decode_private[i], d[f"private_{domain}"], deconv, "deconv")
+            stack(g.decode_private[i], d[f"private_{domain}"], conv, "deconv")
             tree = params["discriminator"][domain]
             stack(self.discriminators.nets[i], tree, conv, "conv")
             linear(self.discriminators.fc[i], tree["fc1"], self.discriminators.fc[i].in_features // 16)
@@ -289,7 +284,7 @@ class Twin:
         put(g.deconv1.weight, kernel.reshape(kernel.shape[0], 4, 4, -1).transpose(0, 3, 1, 2))
         put(g.deconv1.bias, d["bias1"])
         norm(g.norm1, d.get("norm1"))
-        stack(g.decode_shared, d["shared"], deconv, "deconv")
+        stack(g.decode_shared, d["shared"], conv, "deconv")
         layers = [layer for layer in g.classifier if isinstance(layer, nn.Linear)]
         tree = params["classifier"]
         for k, layer in enumerate(layers, 1):

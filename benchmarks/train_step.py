@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import machine
 from benchmarks.torch_twin import Twin
 from xgan_jax import method as methods
+from xgan_jax import startup
 from xgan_jax.training import sharding
 from xgan_jax.training import state as states
 from xgan_jax.training.step import make_step
@@ -185,4 +186,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    startup.use_large_pages()  # as train.py does; PyTorch, in the same process, has them too
     main()

@@ -24,8 +24,8 @@ ALLOWED = {
     "baselines": {"config", "losses", "method", "nets", "baselines"},
     "evaluation": {"config", "data", "method", "evaluation", "training"},
     "training": {"config", "data", "method", "evaluation", "training"},
-    "compile_cache": set(),
-    "cli": {"compile_cache", "config", "data", "evaluation", "training"},
+    "startup": set(),
+    "cli": {"config", "data", "evaluation", "startup", "training"},
 }
 
 

@@ -164,10 +164,10 @@ def _prepare(args: argparse.Namespace) -> None:
 def _translate(args: argparse.Namespace) -> None:
     if args.batch_size < 1:
         raise ValueError(f"--batch-size is {args.batch_size}: use 1 or more.")
-    from xgan_jax import compile_cache
+    from xgan_jax import startup
     from xgan_jax.evaluation.translate import translate_files
 
-    compile_cache.enable()
+    startup.keep_compiled_programs()
     translate_files(
         args.workdir,
         args.input,

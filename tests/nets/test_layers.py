@@ -35,11 +35,18 @@ def assert_close(a, b):
     np.testing.assert_allclose(a / scale, b / scale, atol=1e-5)
 
 
+def turned(kernel):
+    """From the kernel of `lax.conv_transpose` to that of the convolution it transposes, and back."""
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
 FORMS = {
     "strided": (layers.strided_conv, conv_reference),
-    "transposed": (layers.transposed_conv, transposed_reference),
-    "dilated": (layers._transposed_as_dilated, transposed_reference),
-    "phases": (layers._transposed_as_phases, transposed_reference),
+    "transposed": (lambda x, k: layers.transposed_conv(x, turned(k)), transposed_reference),
+    "columns": (layers._conv_by_columns, conv_reference),
+    "input by lax": (lambda x, k: layers._input_by_lax(x, turned(k)), transposed_reference),
+    "input by phases": (lambda x, k: layers._input_by_phases(x, turned(k)), transposed_reference),
+    "input by products": (lambda x, k: layers._input_by_products(x, turned(k)), transposed_reference),
 }
 
 

@@ -68,11 +68,11 @@ def test_layer_shapes_are_the_tables() -> None:
         Decoder(DOMAINS, norm="none"), {"face": jnp.zeros((1, 1024))}, (("face", "face"), ("face", "anime"))
     )
     assert decoder["deconv1"]["kernel"].shape == (1024, 4 * 4 * 512)
-    assert decoder["shared"]["deconv1"]["kernel"].shape == (4, 4, 512, 256)
+    assert decoder["shared"]["deconv1"]["kernel"].shape == (4, 4, 256, 512)
     assert [decoder["private_anime"][f"deconv{i}"]["kernel"].shape for i in (1, 2, 3)] == [
-        (4, 4, 256, 128),
-        (4, 4, 128, 64),
-        (4, 4, 64, 3),
+        (4, 4, 128, 256),
+        (4, 4, 64, 128),
+        (4, 4, 3, 64),
     ]
 
 

@@ -3,11 +3,12 @@
 Shapes are `[batch, height, width, channels]`; kernels `[k, k, in, out]` with k = 3 or 4; the stride
 is 2, so a convolution halves height and width and a transposed one doubles them.
 
-Why the transposed convolution is written by hand: XLA on CPU takes 50 times longer for its weight
-gradient than for its output (`benchmarks/conv_layers.py`; 64 channels, 16 px: 510 ms against 10).
-The same numbers come from the weight gradient of the strided convolution it is the transpose of.
+Which form of a convolution is fast is decided here and nowhere else, from `benchmarks/conv_layers.py`. Off
+the CPU it is lax's own. On CPU, lax multiplies the zeros that it puts between pixels for the input
+gradient (and for the transposed convolution, which is the same sum): four times the work.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -28,70 +29,163 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 # He et al. 2015: keeps the scale of activations without relying on normalisation.
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+he_normal_transposed = nn.initializers.variance_scaling(
+    2.0, "fan_in", "truncated_normal", in_axis=-1, out_axis=-2
+)
 
 
+def _lax_conv(x: Array, kernel: Array) -> Array:
+    pad = (1, kernel.shape[0] - 3)  # 3x3 never reads the last row of a symmetric padding
+    return lax.conv_general_dilated(x, kernel, (2, 2), (pad, pad), dimension_numbers=_DIMENSIONS)
+
+
+def _conv_by_columns(x: Array, kernel: Array) -> Array:
+    """`_lax_conv` as one matrix product over the 16 pixels that each output pixel sees."""
+    kernel = _as_4x4(kernel)
+    b, h, w, i = x.shape
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    x = x.reshape(b, h // 2 + 1, 2, w // 2 + 1, 2, i).transpose(0, 1, 3, 2, 4, 5)
+    blocks = x.reshape(b, h // 2 + 1, w // 2 + 1, 4 * i)
+    seen = [blocks[:, r : r + h // 2, c : c + w // 2] for r in (0, 1) for c in (0, 1)]
+    weights = kernel.reshape(2, 2, 2, 2, i, -1).transpose(0, 2, 1, 3, 4, 5).reshape(16 * i, -1)
+    return jnp.einsum("bhwk,ko->bhwo", jnp.concatenate(seen, -1), weights)
+
+
+def _as_4x4(kernel: Array) -> Array:
+    missing = 4 - kernel.shape[0]
+    return jnp.pad(kernel, ((0, missing), (0, missing), (0, 0), (0, 0)))
+
+
+def _input_by_lax(g: Array, kernel: Array) -> Array:
+    """The textbook form: a convolution over `g` with zeros put between its pixels."""
+    b, h, w, _ = g.shape
+    x = jax.ShapeDtypeStruct((b, 2 * h, 2 * w, kernel.shape[2]), g.dtype)
+    result: Array = jax.linear_transpose(lambda x: _lax_conv(x, kernel), x)(g)[0]
+    return result
+
+
+def _input_by_phases(g: Array, kernel: Array) -> Array:
+    """The same numbers as four 2x2 convolutions with stride 1: even and odd rows, even and odd columns.
+
+    Row 2q of the result sees rows q - 1 and q of `g` through rows 3 and 1 of the kernel, row 2q + 1 sees
+    q and q + 1 through 2 and 0. No zeros are multiplied.
+    """
+    kernel = _as_4x4(kernel)
+    phases = ((kernel[3::-2], (1, 0)), (kernel[2::-2], (0, 1)))
+    b, h, w, _ = g.shape
+    rows = []
+    for of_row, pad_rows in phases:
+        columns = [
+            lax.conv_general_dilated(
+                g,
+                of_row[:, first::-2],
+                (1, 1),
+                (pad_rows, pad_columns),
+                dimension_numbers=("NHWC", "HWOI", "NHWC"),
+            )
+            for first, pad_columns in ((3, (1, 0)), (2, (0, 1)))
+        ]
+        rows.append(jnp.stack(columns, 3))
+    return jnp.stack(rows, 2).reshape(b, 2 * h, 2 * w, -1)
+
+
+def _input_by_products(g: Array, kernel: Array) -> Array:
+    """The same numbers as one matrix product that gives each pixel's 4x4 patch, and a sum of the patches."""
+    kernel = _as_4x4(kernel)
+    b, h, w, _ = g.shape
+    i = kernel.shape[2]
+    patches = jnp.einsum("bhwo,klio->bhwkli", g, kernel).reshape(b, h, w, 2, 2, 2, 2, i)
+    total = jnp.zeros((), g.dtype)
+    for r in (0, 1):
+        for c in (0, 1):
+            margins = ((0, 0), (r, 1 - r), (c, 1 - c), (0, 0), (0, 0), (0, 0))
+            total = total + jnp.pad(patches[:, :, :, r, :, c], margins)
+    x = total.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h + 2, 2 * w + 2, i)
+    return x[:, 1:-1, 1:-1]
+
+
+# On CPU: pictures, whose few channels starve a convolution's kernel, and patches that stay in the cache
+# are faster as products.
+_THIN = 4
+_CACHED = 2**22  # numbers
+
+
+@jax.custom_vjp
 def strided_conv(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]) -> Float[Array, "b h2 w2 o"]:
     """Convolution with stride 2 and padding 1 (PyTorch's `Conv2d(k, stride=2, padding=1)`).
+
+    With `input_gradient` and `kernel_gradient` it is closed under differentiation: the derivatives of each
+    of the three are the other two, in the form chosen here, to any order in reverse mode.
 
     Args:
       x: even height and width.
       kernel: k = 3 or 4.
     """
-    pad = (1, kernel.shape[0] - 3)  # 3x3 never reads the last row of a symmetric padding
-    return lax.conv_general_dilated(x, kernel, (2, 2), (pad, pad), dimension_numbers=_DIMENSIONS)
-
-
-def _kernel_of_transpose(kernel: Array) -> Array:
-    """The kernel `[k, k, o, i]` of the strided convolution that `transposed_conv` transposes."""
-    return kernel[::-1, ::-1].swapaxes(2, 3)
-
-
-def _transposed_as_dilated(x: Array, kernel: Array) -> Array:
-    """The textbook form: a convolution over `x` with zeros put between its pixels."""
-    pad = (kernel.shape[0] - 2, 2)
-    return lax.conv_general_dilated(
-        x, kernel, (1, 1), (pad, pad), lhs_dilation=(2, 2), dimension_numbers=_DIMENSIONS
-    )
-
-
-def _transposed_as_phases(x: Array, kernel: Array) -> Array:
-    """The same numbers as one 2x2 convolution that gives the four output phases as channels.
-
-    No zeros are multiplied and the convolution has stride 1, which CPU kernels like best.
-    """
-    if kernel.shape[0] == 3:
-        kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0)))
-    i, o = kernel.shape[2:]
-    phases = kernel.reshape(2, 2, 2, 2, i, o)[:, ::-1, :, ::-1]
-    phases = phases.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, i, 4 * o)
-    y = lax.conv_general_dilated(x, phases, (1, 1), ((1, 1), (1, 1)), dimension_numbers=_DIMENSIONS)
-    b, h, w = y.shape[:3]
-    y = y.reshape(b, h, w, 2, 2, o).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, o)
-    return y[:, 1:-1, 1:-1]
+    on_cpu = jax.default_backend() == "cpu"
+    return (_conv_by_columns if on_cpu and x.shape[-1] <= _THIN else _lax_conv)(x, kernel)
 
 
 @jax.custom_vjp
-def transposed_conv(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]) -> Float[Array, "b h2 w2 o"]:
+def input_gradient(g: Float[Array, "b h w o"], kernel: Float[Array, "k k i o"]) -> Float[Array, "b h2 w2 i"]:
+    """The gradient of `(strided_conv(x, kernel) * g).sum()` by x."""
+    if jax.default_backend() != "cpu":
+        return _input_by_lax(g, kernel)
+    b, h, w, _ = g.shape
+    i = kernel.shape[2]
+    by_products = i <= _THIN or b * h * w * 16 * i <= _CACHED
+    return (_input_by_products if by_products else _input_by_phases)(g, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def kernel_gradient(x: Float[Array, "b h w i"], g: Float[Array, "b h2 w2 o"], k: int) -> Float[Array, "..."]:
+    """The gradient of `(strided_conv(x, kernel) * g).sum()` by the kernel, `[k, k, i, o]`."""
+    kernel = jax.ShapeDtypeStruct((k, k, x.shape[-1], g.shape[-1]), x.dtype)
+    result: Array = jax.linear_transpose(lambda kernel: _lax_conv(x, kernel), kernel)(g)[0]
+    return result
+
+
+Pair = tuple[Array, Array]
+
+
+def _strided_conv_forward(x: Array, kernel: Array) -> tuple[Array, Pair]:
+    return strided_conv(x, kernel), (x, kernel)
+
+
+def _strided_conv_backward(saved: Pair, g: Array) -> Pair:
+    x, kernel = saved
+    return input_gradient(g, kernel), kernel_gradient(x, g, kernel.shape[0])
+
+
+def _input_gradient_forward(g: Array, kernel: Array) -> tuple[Array, Pair]:
+    return input_gradient(g, kernel), (g, kernel)
+
+
+def _input_gradient_backward(saved: Pair, x: Array) -> Pair:
+    g, kernel = saved
+    return strided_conv(x, kernel), kernel_gradient(x, g, kernel.shape[0])
+
+
+def _kernel_gradient_forward(x: Array, g: Array, k: int) -> tuple[Array, Pair]:
+    return kernel_gradient(x, g, k), (x, g)
+
+
+def _kernel_gradient_backward(k: int, saved: Pair, kernel: Array) -> Pair:
+    x, g = saved
+    return input_gradient(g, kernel), strided_conv(x, kernel)
+
+
+strided_conv.defvjp(_strided_conv_forward, _strided_conv_backward)
+input_gradient.defvjp(_input_gradient_forward, _input_gradient_backward)
+kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+
+
+def transposed_conv(x: Float[Array, "b h w i"], kernel: Float[Array, "k k o i"]) -> Float[Array, "b h2 w2 o"]:
     """Transposed convolution with stride 2 (PyTorch's `ConvTranspose2d(4, 2, 1)`, `(3, 2, 1, 1)`).
 
-    With k = 4 it equals `lax.conv_transpose(x, kernel, (2, 2), "SAME")`. Can be differentiated twice in
-    reverse mode.
+    `kernel` is, as in PyTorch, that of the convolution it transposes: output channels before input channels.
+    With k = 4 this is `lax.conv_transpose(x, kernel, (2, 2), "SAME", transpose_kernel=True)`.
     """
-    form = _transposed_as_phases if jax.default_backend() == "cpu" else _transposed_as_dilated
-    return form(x, kernel)
-
-
-def _transposed_conv_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return transposed_conv(x, kernel), (x, kernel)
-
-
-def _transposed_conv_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-    dx, pullback = jax.vjp(lambda k: strided_conv(g, _kernel_of_transpose(k)), kernel)
-    return dx, pullback(x)[0]
-
-
-transposed_conv.defvjp(_transposed_conv_forward, _transposed_conv_backward)
+    return input_gradient(x, kernel)
 
 
 class StridedConv(nn.Module):
@@ -99,42 +193,63 @@ class StridedConv(nn.Module):
 
     features: int
     kernel: int = 4
-    use_bias: bool = True
     dtype: Any = jnp.float32
-    operation: Callable[[Array, Array], Array] = strided_conv
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", he_normal, shape, jnp.float32)
-        y = self.operation(x.astype(self.dtype), kernel.astype(self.dtype))
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-            y = y + bias.astype(self.dtype)
-        return y
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        y = strided_conv(x.astype(self.dtype), kernel.astype(self.dtype))
+        return y + bias.astype(self.dtype)
 
 
-class TransposedConv(StridedConv):
+class TransposedConv(nn.Module):
     """`transposed_conv` with its kernel and bias: `[b, h, w, i] -> [b, 2h, 2w, features]`."""
 
-    operation: Callable[[Array, Array], Array] = transposed_conv
+    features: int
+    kernel: int = 4
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
+        shape = (self.kernel, self.kernel, self.features, x.shape[-1])
+        kernel = self.param("kernel", he_normal_transposed, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        y = transposed_conv(x.astype(self.dtype), kernel.astype(self.dtype))
+        return y + bias.astype(self.dtype)
 
 
-@jax.custom_jvp
-def _inverse_sqrt(x: Array) -> Array:
-    """`x ** -0.5`, with a derivative that lets XLA merge equal forward passes.
+@jax.custom_vjp
+def instance_norm(
+    x: Float[Array, "b h w c"], scale: Float[Array, "c"], offset: Float[Array, "c"]
+) -> Float[Array, "b h w c"]:
+    """Each picture's channels to mean `offset` and deviation `scale`; float32 (Ulyanov et al. 2016).
 
-    With `lax.rsqrt`'s own derivative (its value divided by x) the compiler rewrites the forward pass of
-    the player that is differentiated into another form than that of the player that is not, and computes the
-    translations twice: a quarter of XGAN's step (`tests/training/test_step.py`).
+    The gradient is written out: two sums and one pass over `x` and the gradient, where the automatic one
+    makes twelve; on CPU a fifth of the time. And XLA recognises the forward pass of a player that
+    is differentiated as that of one that is not, and computes it once (`tests/training/test_step.py`).
     """
-    return lax.rsqrt(x)
+    return _instance_norm_forward(x, scale, offset)[0]
 
 
-@_inverse_sqrt.defjvp
-def _inverse_sqrt_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    y = _inverse_sqrt(*primals)
-    return y, -0.5 * y * y * y * tangents[0]
+def _instance_norm_forward(x: Array, scale: Array, offset: Array) -> tuple[Array, tuple[Array, ...]]:
+    mean = x.mean((1, 2), keepdims=True)
+    inverse = lax.rsqrt(jnp.square(x - mean).mean((1, 2), keepdims=True) + 1e-5)
+    return (x - mean) * (inverse * scale) + offset, (x, mean, inverse, scale)
+
+
+def _instance_norm_backward(saved: tuple[Array, ...], g: Array) -> tuple[Array, Array, Array]:
+    x, mean, inverse, scale = saved
+    pixels = x.shape[1] * x.shape[2]
+    sum_g = g.sum((1, 2), keepdims=True)
+    sum_gy = (g * (x - mean)).sum((1, 2), keepdims=True) * inverse
+    slope = inverse * sum_gy / pixels
+    dx = (inverse * scale) * (g - sum_g / pixels - (x - mean) * slope)
+    return dx, sum_gy.sum((0, 1, 2)), sum_g.sum((0, 1, 2))
+
+
+instance_norm.defvjp(_instance_norm_forward, _instance_norm_backward)
 
 
 class Norm(nn.Module):
@@ -158,11 +273,7 @@ class Norm(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
         offset = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
-        x32 = x.astype(jnp.float32)
-        mean = x32.mean((1, 2), keepdims=True)
-        variance = jnp.square(x32 - mean).mean((1, 2), keepdims=True)
-        y = (x32 - mean) * (_inverse_sqrt(variance + 1e-5) * scale) + offset
-        return y.astype(self.dtype)
+        return instance_norm(x.astype(jnp.float32), scale, offset).astype(self.dtype)
 
 
 def dense(features: int, dtype: Any, name: str | None = None) -> nn.Dense:

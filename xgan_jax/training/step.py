@@ -1,5 +1,6 @@
 """The one training step: all players, all losses, all updates and the moving average in one jit."""
 
+import functools
 from typing import Any
 
 import jax
@@ -18,6 +19,28 @@ from xgan_jax.training.state import TrainState, make_optimizer, owned
 Batch = dict[str, UInt8[Array, "b s s 3"]]
 Numbers = dict[str, Int32[Array, "b"]]
 Metrics = dict[str, Float[Array, "*k"]]
+
+
+@functools.cache
+def compiler_options() -> dict[str, str | bool]:
+    """XLA's options for the step.
+
+    On CPU: convolutions by Eigen, matrix products and sums by YNN (XLA's default gives YNN the convolutions
+    too, which takes half as long again for them: `benchmarks/conv_layers.py`); and the better of two
+    analyses of what may be overwritten, without which moments and weights are copied before every
+    update, half of its time.
+    """
+    if jax.default_backend() != "cpu":
+        return {}
+    options: dict[str, str | bool] = {
+        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE",
+        "xla_cpu_copy_insertion_use_region_analysis": True,
+    }
+    try:  # other versions of XLA may not know it, and refuse
+        jax.jit(lambda: jnp.zeros(()), compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return options
 
 
 def batch_sharding(config: Config, mesh: Mesh) -> NamedSharding:
@@ -71,20 +94,20 @@ def make_step(method: Method, config: Config, mesh: Mesh) -> Any:
             metrics |= terms.measures
             metrics |= {f"gradient/{name}": optax.tree.norm(gradients[name]) for name in networks}
         updated = method.project(updated)
-        # Early averages would be mostly the random start: begin short, as (1 + n) / (10 + n).
-        n = state.step.astype(jnp.float32)
-        decay = jnp.minimum(config.optimizer.ema_decay, (1.0 + n) / (10.0 + n))
-        with jax.named_scope("update"):
-            ema = jax.tree.map(lambda old, new: old + (1 - decay) * (new - old), state.ema, updated)
         finite = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
-        new = state.replace(params=updated, ema=ema, optimizer=optimizers, extra=extra)
-        # Key and step are not selected: a key cannot be, and a skipped step still counts.
-        kept = jax.tree.map(
-            lambda after, before: jnp.where(finite, after, before),
-            (new.params, new.ema, new.optimizer, new.extra),
-            (state.params, state.ema, state.optimizer, state.extra),
-        )
-        params, ema, optimizers, extra = kept
+        with jax.named_scope("update"):
+            params, optimizers, extra = jax.tree.map(
+                lambda after, before: jnp.where(finite, after, before),
+                (updated, optimizers, extra),
+                (state.params, state.optimizer, state.extra),
+            )
+            # Early averages would be mostly the random start: begin short, as (1 + n) / (10 + n).
+            n = state.step.astype(jnp.float32)
+            decay = jnp.minimum(config.optimizer.ema_decay, (1.0 + n) / (10.0 + n))
+            ema = jax.tree.map(
+                lambda old, new: jnp.where(finite, old + (1 - decay) * (new - old), old), state.ema, params
+            )
+        # A step that was skipped still counts, so that the next one has other pictures and another key.
         new = TrainState(state.step + 1, state.key, params, ema, optimizers, extra)
         return new, metrics | {"finite": finite.astype(jnp.float32)}
 
@@ -95,7 +118,7 @@ def make_step(method: Method, config: Config, mesh: Mesh) -> Any:
             batch = {domain: gather(pictures[domain], numbers[domain], mesh) for domain in numbers}
         return step(state, batch)
 
-    def call(state: TrainState, batch: Any, *pictures: Any) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, batch: Any, *pictures: Any) -> tuple[TrainState, Metrics]:
         one = cached_step if pictures else step
         if config.run.steps_per_call == 1:
             return one(state, batch, *pictures)
@@ -104,8 +127,9 @@ def make_step(method: Method, config: Config, mesh: Mesh) -> Any:
     everywhere = replicated(mesh)
     pictures = (split(mesh),) if config.data.cache == "device" else ()
     return jax.jit(
-        call,
+        train_step,
         donate_argnums=0,
+        compiler_options=compiler_options(),
         in_shardings=(everywhere, batch_sharding(config, mesh), *pictures),
         out_shardings=(everywhere, everywhere),
     )
