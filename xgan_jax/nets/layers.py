@@ -194,11 +194,12 @@ class StridedConv(nn.Module):
     features: int
     kernel: int = 4
     dtype: Any = jnp.float32
+    kernel_init: nn.initializers.Initializer = he_normal
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
-        kernel = self.param("kernel", he_normal, shape, jnp.float32)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         y = strided_conv(x.astype(self.dtype), kernel.astype(self.dtype))
         return y + bias.astype(self.dtype)
@@ -210,11 +211,12 @@ class TransposedConv(nn.Module):
     features: int
     kernel: int = 4
     dtype: Any = jnp.float32
+    kernel_init: nn.initializers.Initializer = he_normal_transposed
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         shape = (self.kernel, self.kernel, self.features, x.shape[-1])
-        kernel = self.param("kernel", he_normal_transposed, shape, jnp.float32)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         y = transposed_conv(x.astype(self.dtype), kernel.astype(self.dtype))
         return y + bias.astype(self.dtype)
@@ -256,11 +258,13 @@ class Norm(nn.Module):
     """Normalisation with a learnt scale and offset; statistics in float32 whatever the input's dtype.
 
     `kind`: "instance" (per picture and channel), "batch" (over all pictures of the call, on all
-    devices; moving averages when `train` is False), "none".
+    devices; moving averages when `train` is False), "none". Without `affine` an instance norm has no
+    parameters.
     """
 
     kind: str
     dtype: Any = jnp.float32
+    affine: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"], train: bool) -> Float[Array, "*b c"]:
@@ -271,8 +275,11 @@ class Norm(nn.Module):
                 x
             )
         channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
-        offset = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        if self.affine:
+            scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+            offset = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        else:
+            scale, offset = jnp.ones(channels), jnp.zeros(channels)
         return instance_norm(x.astype(jnp.float32), scale, offset).astype(self.dtype)
 
 
