@@ -36,8 +36,14 @@ def split_calls(mesh: Mesh) -> NamedSharding:
 def to_devices(
     batch: dict[str, Num[np.ndarray, "..."]], sharding: NamedSharding
 ) -> dict[str, Num[Array, "..."]]:
-    """This process's part of each domain's batch (in process order) to one global array."""
-    return {domain: jax.make_array_from_process_local_data(sharding, part) for domain, part in batch.items()}
+    """This process's part of each domain's batch (in process order) to one global array.
+
+    The one transfer that is meant, so allowed inside a `jax.transfer_guard` too.
+    """
+    with jax.transfer_guard_host_to_device("allow"):
+        return {
+            domain: jax.make_array_from_process_local_data(sharding, part) for domain, part in batch.items()
+        }
 
 
 def resident(
