@@ -76,7 +76,7 @@ def whole_run(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_leaves_what_it_promises(whole_run: Path, records: Path) -> None:
-    for name in ("config.json", "run.json", "metrics.jsonl", "reals.png"):
+    for name in ("config.json", "run.json", "networks.txt", "metrics.jsonl", "reals.png"):
         assert (whole_run / name).stat().st_size > 0
     assert sorted(p.name for p in (whole_run / "samples").iterdir()) == [
         "step_0000000.png",

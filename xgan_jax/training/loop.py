@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from clu import parameter_overview
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from tqdm import tqdm
@@ -142,11 +143,9 @@ def _describe(config: Config, counts: dict[str, dict[str, int]], abstract: Train
     for domain, splits in counts.items():
         found = ", ".join(f"{n} {split}" for split, n in splits.items())
         say(f"  {domain}: {found} pictures")
-    total = 0
     for network, tree in abstract.params.items():
-        n = sum(x.size for x in jax.tree.leaves(tree))
-        total += n
-        say(f"  {network}: {n:,} parameters")
+        say(f"  {network}: {parameter_overview.count_parameters(tree):,} parameters")
+    total = parameter_overview.count_parameters(abstract.params)
     state_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(abstract))
     say(
         f"  together {total:,}, {state_bytes / 2**20:.0f} MiB with optimisers and average; batch "
@@ -335,8 +334,8 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> TrainState:
     """Trains until `config.run.steps`, from the newest checkpoint in `workdir` where there is one.
 
     A run that was stopped at any step and continued ends, on the same devices, with exactly the bits
-    of one that never stopped. The folder then holds `config.json`, `run.json`, `metrics.jsonl`,
-    `tensorboard/`, `reals.png`, `samples/` and `checkpoints/`.
+    of one that never stopped. The folder then holds `config.json`, `run.json`, `networks.txt`,
+    `metrics.jsonl`, `tensorboard/`, `reals.png`, `samples/` and `checkpoints/`.
 
     Returns:
       the state after the last step.
@@ -416,6 +415,8 @@ def _train(config: Config, workdir: Path) -> TrainState:
     sampler = grid.make_sampler(method, data.domains)
     if chief:
         _record_launch(workdir, start)
+        overview = parameter_overview.get_parameter_overview(abstract.params, include_stats=False)
+        (workdir / "networks.txt").write_text(overview + "\n")
         writer = RunWriter(workdir, start)
         pictures = _fixed_test_pictures(config, counts)
         if start == 0:
