@@ -1,6 +1,7 @@
-"""Evaluates a run: `python eval.py --workdir runs/NAME [--out DIR] [--step N]`.
+"""Evaluates a run: `python eval.py --workdir runs/NAME [--out DIR] [--step N] [--metrics all]`.
 
-Draws a grid for each direction from the moving average of the weights, on pictures of the test split.
+Draws a grid for each direction from the moving average of the weights, on pictures of the test split. With
+`--metrics` it also measures, into `metrics.json` and `index.html`.
 """
 
 import os
@@ -12,6 +13,17 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "The folder that train.py was gi
 _OUT = flags.DEFINE_string("out", None, "Where to write; default WORKDIR/eval.")
 _STEP = flags.DEFINE_integer("step", None, "The checkpoint to use; default the newest.")
 _COUNT = flags.DEFINE_integer("count", 64, "Test pictures of each domain.", lower_bound=1)
+_BEST = flags.DEFINE_bool("best", False, "The checkpoint with the lowest KID while it trained.")
+_METRICS = flags.DEFINE_list(
+    "metrics", [], "all, or some of truth, attributes, kid, fid, manifold, embedding; separated by commas."
+)
+_METRICS_COUNT = flags.DEFINE_integer(
+    "metrics_count", None, "Test pictures of each domain to measure on; default all.", lower_bound=20
+)
+_INCEPTION = flags.DEFINE_string(
+    "inception_weights", None, "FID's Inception-v3 as PyTorch's file, for KID and FID as others print them."
+)
+_FORCE_FID = flags.DEFINE_bool("force_fid", False, "FID of fewer than 2,048 pictures.")
 _SINGLES = flags.DEFINE_bool("singles", False, "Also write every translation as its own PNG.")
 
 
@@ -20,17 +32,34 @@ def main(argv: list[str]) -> None:
         sys.exit(f"eval.py does not know the argument {argv[1]!r}: see eval.py --help.")
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     from xgan_jax import startup
+    from xgan_jax.evaluation.measures import METRICS, measure, summary
     from xgan_jax.evaluation.translate import evaluate
 
     startup.keep_compiled_programs()
     try:
-        report = evaluate(_WORKDIR.value, _OUT.value, _STEP.value, _COUNT.value, _SINGLES.value)
+        report = evaluate(
+            _WORKDIR.value, _OUT.value, _STEP.value, _COUNT.value, _SINGLES.value, best=_BEST.value
+        )
+        if _METRICS.value:
+            figures = measure(
+                _WORKDIR.value,
+                _OUT.value,
+                _STEP.value,
+                _BEST.value,
+                METRICS if _METRICS.value == ["all"] else _METRICS.value,
+                _METRICS_COUNT.value,
+                _INCEPTION.value,
+                _FORCE_FID.value,
+            )
     except (ValueError, FileNotFoundError) as error:
         if os.environ.get("XGAN_TRACEBACK"):
             raise
         sys.exit(f"eval.py: {error}")
     folder = _OUT.value or os.path.join(_WORKDIR.value, "eval")
     print(f"step {report['step']}: {', '.join(report['written'])} and eval.json in {folder}")
+    if _METRICS.value:
+        print(summary(figures))
+        print(f"metrics.json and index.html in {folder}")
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ ALLOWED = {
     "method": {"config"},
     "xgan": {"config", "losses", "method", "nets"},
     "baselines": {"config", "losses", "method", "nets", "baselines"},
-    "evaluation": {"config", "data", "method", "evaluation", "training"},
+    "evaluation": {"config", "data", "method", "evaluation", "nets", "torch_weights", "training"},
     "training": {"config", "data", "method", "evaluation", "training"},
     "startup": set(),
+    "torch_weights": set(),
     "cli": {"config", "data", "evaluation", "startup", "training"},
 }
 

@@ -23,7 +23,7 @@ from jaxtyping import Int32, Int64, Integer, UInt8
 
 from xgan_jax.config import DataConfig
 from xgan_jax.data.pictures import crop_resize, decode
-from xgan_jax.data.tfrecord import TFRecordSource, decode_bytes
+from xgan_jax.data.tfrecord import TFRecordSource, decode_bytes, decode_example
 
 Pictures = UInt8[np.ndarray, "n s s 3"]
 
@@ -249,6 +249,23 @@ def read_pictures(data: DataConfig, domain: str, split: str, indices: Sequence[i
       IndexError: there is no such picture. Else as `open_pictures`.
     """
     return open_pictures(data, domain, split).read(indices)
+
+
+def read_labels(data: DataConfig, domain: str, split: str) -> dict[str, list[Any]]:
+    """{label: its value for every picture}, as `prepare` stored them beside the pictures; "file_name" is one.
+
+    Raises: as `open_pictures`.
+    """
+    records = open_pictures(data, domain, split).records
+    columns: dict[str, list[Any]] = {}
+    for i in range(len(records)):
+        for name, values in decode_example(records[i]).items():
+            if name != "image":
+                value = values[0] if values else ""
+                columns.setdefault(name, []).append(
+                    value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+                )
+    return columns
 
 
 def _order(count: int, batch: int, seed: Sequence[int]) -> Callable[[int], Int64[np.ndarray, "b"]]:

@@ -14,7 +14,7 @@ from xgan_jax.method import Method
 Picture = UInt8[np.ndarray, "_ _ 3"]  # of any height and width
 Pictures = UInt8[np.ndarray, "_ s s 3"]
 
-_GAP, _HEADER = 2, 14
+_GAP, HEADER = 2, 14  # pixels
 _BACKGROUND, _INK = 255, (40, 40, 40)
 
 
@@ -31,8 +31,8 @@ def tile(pictures: UInt8[np.ndarray, "rows columns s s 3"]) -> Picture:
 
 def titled(sheet: Picture, titles: Sequence[str]) -> Picture:
     """`sheet` under a line of evenly spaced column titles."""
-    canvas = np.full((sheet.shape[0] + _HEADER, sheet.shape[1], 3), _BACKGROUND, np.uint8)
-    canvas[_HEADER:] = sheet
+    canvas = np.full((sheet.shape[0] + HEADER, sheet.shape[1], 3), _BACKGROUND, np.uint8)
+    canvas[HEADER:] = sheet
     image = Image.fromarray(canvas)
     draw = ImageDraw.Draw(image)
     for i, title in enumerate(titles):

@@ -40,9 +40,10 @@ class Run:
     crop: dict[str, str]
 
 
-def load_run(workdir: str | os.PathLike[str], step: int | None = None) -> Run:
+def load_run(workdir: str | os.PathLike[str], step: int | None = None, best: bool = False) -> Run:
     """The weights of the newest undamaged checkpoint (or of `step`), on this process's first device,
-    whatever devices they were trained on.
+    whatever devices they were trained on. With `best`, of the one with the lowest KID while it trained
+    (`config.run.measure_every`).
 
     Raises:
       FileNotFoundError: `workdir` is not the folder of a run.
@@ -54,7 +55,11 @@ def load_run(workdir: str | os.PathLike[str], step: int | None = None) -> Run:
         raise FileNotFoundError(f"{workdir} has no config.json: give the --workdir that train.py was given.")
     config = configs.from_json(path.read_text())
     method = methods.load(config)
-    directory = workdir / "checkpoints"
+    directory = workdir / ("best" if best else "checkpoints")
+    if best and not directory.is_dir():
+        raise CheckpointError(
+            f"{workdir} has no best checkpoint: train with --config.run.measure_every=1000."
+        )
     if not directory.is_dir():
         raise CheckpointError(f"{workdir} has no checkpoints yet: train for longer first.")
     checkpoints = Checkpoints(directory, create=False)
@@ -100,6 +105,7 @@ def evaluate(
     step: int | None = None,
     count: int = 64,
     singles: bool = False,
+    best: bool = False,
 ) -> dict[str, Any]:
     """Draws what a run makes of `count` pictures of each domain's test split.
 
@@ -117,7 +123,7 @@ def evaluate(
     """
     workdir = Path(workdir)
     folder = Path(out) if out is not None else workdir / "eval"
-    run = load_run(workdir, step)
+    run = load_run(workdir, step, best)
     data = run.config.data
     counts = pipeline.picture_counts(data)
     domains = data.domains

@@ -1,0 +1,46 @@
+"""Feature networks, in whose features sets of pictures are compared."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from xgan_jax.nets import inception as network
+from xgan_jax.torch_weights import read_torch
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """`apply`: uint8 pictures `[n, s, s, 3]` to features `[n, d]`. `name` tells weights apart, too."""
+
+    name: str
+    apply: Callable[[UInt8[np.ndarray, "n s s 3"]], Float[np.ndarray, "n d"]]
+
+
+def inception(path: str | os.PathLike[str], batch: int = 32) -> FeatureNetwork:
+    """FID's Inception-v3 with the weights of PyTorch's file (the same in pytorch-fid and torch-fidelity).
+
+    Raises:
+      FileNotFoundError, ValueError: `path` is not such a file.
+    """
+    variables = network.from_torch(read_torch(path))
+    apply = jax.jit(network.Inception().apply)
+
+    def features(pictures: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n d"]:
+        parts = []
+        for start in range(0, len(pictures), batch):
+            part = pictures[start : start + batch]
+            # Always the same batch size, so that one program is compiled.
+            filled = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.uint8)])
+            result = apply(variables, filled)
+            assert isinstance(result, Array)
+            parts.append(np.asarray(result)[: len(part)])
+        return np.concatenate(parts)
+
+    digest = hashlib.blake2b(Path(path).read_bytes(), digest_size=6).hexdigest()
+    return FeatureNetwork(f"inception-{digest}", features)

@@ -1,0 +1,208 @@
+"""A network trained on the dataset's own labels and domains, with which its translations are read.
+
+Where others take Inception's features and call the result FID, this project can always measure, without
+any download, in the features of this network; figures name it ("judge") so that nobody takes them for FID.
+It never sees a translation while it is trained, and no translator is ever trained against it.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, UInt8
+from tqdm import trange
+
+from xgan_jax.config import DataConfig
+from xgan_jax.data import pipeline
+from xgan_jax.data.augment import augment, to_float
+from xgan_jax.evaluation.labels import Attribute, read_attributes
+from xgan_jax.nets.judge import Judge as Network
+from xgan_jax.training.step import compiler_options
+
+VERSION = 1  # of the network and its training; another number trains anew
+Pictures = UInt8[np.ndarray, "n s s 3"]
+Values = dict[str, dict[str, tuple[str, ...]]]  # {domain: {attribute: its values}}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A trained judge. `values[domain][attribute]` are the words of its answers; `name` holds a hash of its
+    weights, so that figures say by whom they were measured."""
+
+    domains: tuple[str, ...]
+    values: Values
+    variables: Any
+    size: int
+    name: str
+
+    def features(self, pictures: Pictures) -> Float[np.ndarray, "n f"]:
+        """The features of pictures of any domain."""
+        network = _network(self.size, self.values)
+        return _batched(
+            jax.jit(lambda v, x: network.apply(v, to_float(x), method="features")), self.variables, pictures
+        )
+
+    def read(
+        self, pictures: Pictures, domain: str
+    ) -> tuple[Float[np.ndarray, "n d"], dict[str, Float[np.ndarray, "n v"]]]:
+        """Pictures taken for ones of `domain`: logits of the domains, and of the values of each attribute."""
+        network = _network(self.size, self.values)
+
+        def logits(variables: Any, images: Array) -> Any:
+            by_domain, attributes = network.apply(variables, {domain: to_float(images)})
+            return by_domain[domain], attributes[domain]
+
+        return _batched(jax.jit(logits), self.variables, pictures)
+
+
+def _network(size: int, values: Values) -> Network:
+    return Network(size, tuple(values), {d: {a: len(v) for a, v in values[d].items()} for d in values})
+
+
+def _initial(network: Network, seed: int = 0) -> Any:
+    images = {d: jnp.zeros((1, network.size, network.size, 3)) for d in network.domains}
+    return network.init(jax.random.key(seed), images)
+
+
+def _batched(function: Any, variables: Any, pictures: Pictures, batch: int = 256) -> Any:
+    """`function` over all pictures, in batches of one size so that it is compiled once."""
+    parts = []
+    for start in range(0, len(pictures), batch):
+        part = pictures[start : start + batch]
+        filled = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.uint8)])
+        result = jax.device_get(function(variables, filled))
+        parts.append(jax.tree.map(lambda x, n=part.shape[0]: x[:n], result))
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+def _losses(
+    network: Network,
+    variables: Any,
+    images: dict[str, Float[Array, "b s s 3"]],
+    numbers: dict[str, dict[str, Int[Array, "b"]]],
+    rarity: dict[str, dict[str, Float[np.ndarray, "v"]]],
+) -> tuple[Float[Array, ""], Any]:
+    """Cross-entropy of the domain and of every known attribute, each value weighted alike."""
+    (by_domain, attributes), changed = network.apply(variables, images, train=True, mutable=["batch_stats"])
+    total = jnp.zeros(())
+    for i, domain in enumerate(images):
+        entropy = optax.softmax_cross_entropy_with_integer_labels
+        total += entropy(by_domain[domain], jnp.full(len(by_domain[domain]), i)).mean()
+        for name, logits in attributes[domain].items():
+            n = numbers[domain][name]
+            weight = jnp.where(n >= 0, jnp.asarray(rarity[domain][name])[n], 0.0)
+            total += (weight * entropy(logits, jnp.maximum(n, 0))).sum() / jnp.maximum(weight.sum(), 1e-6)
+    return total, changed["batch_stats"]
+
+
+def train_judge(data: DataConfig, steps: int = 2000, batch: int = 64, seed: int = 0) -> Judge:
+    """Trains a judge on the train splits of all domains."""
+    pictures: dict[str, Pictures] = {}
+    attributes: dict[str, dict[str, Attribute]] = {}
+    for domain in data.domains:
+        source = pipeline.open_pictures(data, domain, data.train_split)
+        pictures[domain] = source.read(range(len(source)))
+        attributes[domain] = read_attributes(pipeline.read_labels(data, domain, data.train_split))
+    values = {d: {a: attribute.values for a, attribute in attributes[d].items()} for d in data.domains}
+    network = _network(data.size, values)
+    rarity = {d: {a: _rarity(attribute) for a, attribute in attributes[d].items()} for d in data.domains}
+    variables = _initial(network, seed)
+    optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, steps))
+    state = optimizer.init(variables["params"])
+    mild = DataConfig(path=data.path, size=data.size, flip=True, shift=max(1, data.size // 32), colour=0.0)
+
+    @jax.jit(compiler_options=compiler_options(), donate_argnums=(0, 1))
+    def step(variables: Any, state: Any, images: Any, numbers: Any, key: Array) -> Any:
+        images = {
+            d: augment(to_float(x), jax.random.fold_in(key, i), mild)
+            for i, (d, x) in enumerate(images.items())
+        }
+        # Translations are smoother or noisier than reals: neither must decide an answer.
+        images = {d: _roughen(x, jax.random.fold_in(key, 100 + i)) for i, (d, x) in enumerate(images.items())}
+
+        def loss(params: Any) -> Any:
+            return _losses(network, variables | {"params": params}, images, numbers, rarity)
+
+        gradients, batch_stats = jax.grad(loss, has_aux=True)(variables["params"])
+        updates, state = optimizer.update(gradients, state)
+        params = optax.apply_updates(variables["params"], updates)
+        return {"params": params, "batch_stats": batch_stats}, state
+
+    rng = np.random.default_rng(seed)
+    key = jax.random.key(seed + 1)
+    for i in trange(steps, desc="training the judge", unit="step", disable=None):
+        chosen = {d: rng.integers(0, len(pictures[d]), batch) for d in data.domains}
+        images = {d: pictures[d][chosen[d]] for d in data.domains}
+        numbers = {
+            d: {a: attribute.numbers[chosen[d]] for a, attribute in attributes[d].items()}
+            for d in data.domains
+        }
+        variables, state = step(variables, state, images, numbers, jax.random.fold_in(key, i))
+    return _named(data.domains, values, jax.device_get(variables), data.size)
+
+
+def _rarity(attribute: Attribute) -> Float[np.ndarray, "v"]:
+    """Weights that make every value count alike, at most tenfold."""
+    counts = np.bincount(attribute.numbers[attribute.numbers >= 0], minlength=len(attribute.values))
+    return np.minimum(10.0, counts.mean() / np.maximum(counts, 1)).astype(np.float32)
+
+
+def _roughen(images: Float[Array, "b s s 3"], key: Array) -> Float[Array, "b s s 3"]:
+    """A third of the pictures blurred a little, a third with noise."""
+    which, noise = jax.random.split(key)
+    kind = jax.random.randint(which, (len(images), 1, 1, 1), 0, 3)
+    padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    rows = (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
+    blurred = (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 4
+    noisy = images + 0.08 * jax.random.normal(noise, images.shape)
+    return jnp.where(kind == 0, images, jnp.where(kind == 1, blurred, noisy))
+
+
+def _named(domains: tuple[str, ...], values: Values, variables: Any, size: int) -> Judge:
+    digest = hashlib.blake2b(digest_size=6)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
+    return Judge(domains, values, variables, size, f"judge-{digest.hexdigest()}")
+
+
+def load_judge(data: DataConfig, steps: int = 2000) -> Judge:
+    """The judge of a prepared dataset: read from `DATA/judge` where it is there, else trained and kept.
+
+    One judge a dataset and choice of domains, so that all runs on it are read by the same.
+
+    Raises:
+      ValueError, FileNotFoundError, CorruptRecordError: the data cannot be read.
+    """
+    folder = Path(data.path) / "judge"
+    request = {
+        "version": VERSION,
+        "domains": list(data.domains),
+        "size": data.size,
+        "split": data.train_split,
+        "counts": {d: n[data.train_split] for d, n in pipeline.picture_counts(data).items()},
+        "steps": steps,
+    }
+    name = hashlib.blake2b(json.dumps(request).encode(), digest_size=6).hexdigest()
+    path = folder / f"{name}.npz"
+    if path.is_file():
+        with np.load(path) as file:
+            leaves = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
+            values = json.loads(str(file["values"]))
+        values = {d: {a: tuple(v) for a, v in values[d].items()} for d in data.domains}
+        shapes = jax.eval_shape(lambda: _initial(_network(data.size, values)))
+        variables = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+        return _named(data.domains, values, variables, data.size)
+    judge = train_judge(data, steps)
+    folder.mkdir(exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as out:
+        np.savez(out, *jax.tree.leaves(judge.variables), values=json.dumps(judge.values))
+    partial.replace(path)
+    (folder / f"{name}.json").write_text(json.dumps(request | {"name": judge.name}, indent=2) + "\n")
+    return judge
