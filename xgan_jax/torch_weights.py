@@ -6,7 +6,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -48,7 +48,7 @@ def _tensor(storage: list[Any], offset: int, size: Any, stride: Any, *_: Any) ->
 class _Unpickler(pickle.Unpickler):
     """Knows tensors, containers and numbers; refuses everything else, so a file cannot run code."""
 
-    def __init__(self, file: IO[bytes], load: Callable[[tuple[Any, ...]], list[Any]]):
+    def __init__(self, file: Any, load: Callable[[tuple[Any, ...]], list[Any]]):
         super().__init__(file, encoding="latin1")
         self._load = load
 

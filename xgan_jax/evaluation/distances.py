@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
-Features = Num[np.ndarray, "n d"]
+Features = Num[np.ndarray, "_ d"]
 
 # With fewer pictures than features (Inception: 2,048) a covariance is singular and FID says little.
 FID_MINIMUM = 2048
@@ -90,7 +90,7 @@ def fid(a: Features, b: Features, *, force: bool = False) -> float:
     )
 
 
-def squared_distances(a: Features, b: Features) -> Float[np.ndarray, "n m"]:
+def squared_distances(a: Features, b: Features) -> Float[np.ndarray, "_ _"]:
     """Between every row of `a` and every row of `b`."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     d = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2.0 * (a @ b.T)

@@ -26,7 +26,7 @@ from xgan_jax.nets.judge import Judge as Network
 from xgan_jax.training.step import compiler_options
 
 VERSION = 1  # of the network and its training; another number trains anew
-Pictures = UInt8[np.ndarray, "n s s 3"]
+Pictures = UInt8[np.ndarray, "_ s s 3"]
 Values = dict[str, dict[str, tuple[str, ...]]]  # {domain: {attribute: its values}}
 
 

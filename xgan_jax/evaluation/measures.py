@@ -28,7 +28,7 @@ from xgan_jax.evaluation.judge import Judge, load_judge
 from xgan_jax.evaluation.labels import Attribute, read_attributes, translated_numbers
 from xgan_jax.evaluation.translate import Run, load_run, make_translator
 
-Pictures = UInt8[np.ndarray, "n s s 3"]
+Pictures = UInt8[np.ndarray, "_ s s 3"]
 METRICS = ("truth", "attributes", "kid", "fid", "manifold", "embedding")
 _BATCH = 64
 

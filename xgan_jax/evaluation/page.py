@@ -17,7 +17,7 @@ from xgan_jax.data.pictures import decode
 from xgan_jax.evaluation.grid import HEADER, tile, titled
 from xgan_jax.evaluation.translate import split_direction
 
-Pictures = UInt8[np.ndarray, "n s s 3"]
+Pictures = UInt8[np.ndarray, "_ s s 3"]
 _CASES = 8
 _COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#8250df", "#bf8700", "#57606a")
 _STYLE = """

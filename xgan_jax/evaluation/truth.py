@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from xgan_jax.data import synthetic
 
-Pictures = UInt8[np.ndarray, "n s s 3"]
+Pictures = UInt8[np.ndarray, "_ s s 3"]
 
 
 def counterparts(columns: Mapping[str, Sequence[Any]], target: str, size: int) -> Pictures | None:
@@ -59,7 +59,7 @@ def ranks(distances: Float[np.ndarray, "n n"]) -> Int[np.ndarray, "n"]:
     return (distances <= own).sum(1).astype(np.int64)
 
 
-def pixel_distances(a: Pictures, b: Pictures) -> Float[np.ndarray, "n m"]:
+def pixel_distances(a: Pictures, b: Pictures) -> Float[np.ndarray, "_ _"]:
     """Mean squared difference between every picture of `a` and every one of `b`, in [-1, 1] units."""
     x = a.reshape(len(a), -1).astype(np.float64) / 127.5
     y = b.reshape(len(b), -1).astype(np.float64) / 127.5

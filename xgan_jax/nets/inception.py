@@ -5,6 +5,7 @@ leaves the padding out of its count, and the last block pools by the maximum.
 """
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -162,7 +163,7 @@ class Inception(nn.Module):
         return x.mean((1, 2))
 
 
-def from_torch(weights: dict[str, Num[np.ndarray, "..."]]) -> dict[str, dict[str, Array]]:
+def from_torch(weights: dict[str, Num[np.ndarray, "..."]]) -> dict[str, Any]:
     """Variables of `Inception` from the state dict of PyTorch's FID network.
 
     Raises:
@@ -192,5 +193,5 @@ def from_torch(weights: dict[str, Num[np.ndarray, "..."]]) -> dict[str, dict[str
             )
         return jnp.asarray(array)
 
-    variables: dict[str, dict[str, Array]] = jax.tree_util.tree_map_with_path(find, shapes)
+    variables: dict[str, Any] = jax.tree_util.tree_map_with_path(find, shapes)
     return variables
