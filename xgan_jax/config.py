@@ -56,6 +56,7 @@ class RunConfig:
     log_every: int = 50
     sample_every: int = 1000
     samples: int = 8  # test pictures of each domain in a grid
+    measure_every: int = 0  # KID of test pictures (evaluation/judge.py); the best weights stay in best/
     checkpoint_every: int = 1000
     keep_checkpoints: int = 3
     profile: str = ""  # a folder for a trace of some steps and a page that sums it up
@@ -72,6 +73,7 @@ FREE_ON_RESUME = frozenset(
         "run.log_every",
         "run.sample_every",
         "run.samples",
+        "run.measure_every",
         "run.checkpoint_every",
         "run.keep_checkpoints",
         "run.profile",
@@ -196,7 +198,8 @@ def validate(config: Config) -> None:
     ):
         value = getattr(run, name)
         require(value >= 1, f"config.run.{name} is {value}: use 1 or more.")
-    for name in ("steps", "log_every", "sample_every", "checkpoint_every"):
+    require(run.measure_every >= 0, f"config.run.measure_every is {run.measure_every}: use 0 or more.")
+    for name in ("steps", "log_every", "sample_every", "checkpoint_every", "measure_every"):
         value = getattr(run, name)
         require(
             value % run.steps_per_call == 0,

@@ -33,6 +33,8 @@ class Networks:
     width: float = 1.0  # multiplies the channels of encoder and decoder
     discriminator_width: float = 1.0  # and of the discriminators
     embedding_size: int = 1024
+    embedding_side: int = 1  # above 1: no fully connected layers, the embedding is a map of this side
+    blocks: int = 0  # residual blocks before and after the embedding, shared
     kernel: int = 4  # 3 or 4; deconv1 is always 4x4
     norm: str = "instance"  # instance | batch | none
     activation: str = "leaky_relu"  # encoder and discriminator: leaky_relu | relu | elu | silu
@@ -122,9 +124,19 @@ def build(config: Config) -> Method:
         value = getattr(networks, name)
         if not 0 < value < float("inf"):
             raise ValueError(f"config.networks.{name} is {value}: use a number above zero.")
-    if networks.classifier_layers < 0:
+    for name in ("classifier_layers", "blocks"):
+        if getattr(networks, name) < 0:
+            raise ValueError(f"config.networks.{name} is {getattr(networks, name)}: use zero or more.")
+    side = networks.embedding_side
+    if side not in (1, 4, 8, 16) or side > config.data.size // 4:
         raise ValueError(
-            f"config.networks.classifier_layers is {networks.classifier_layers}: use zero or more."
+            f"config.networks.embedding_side is {side}: use 1 (a vector), 4, 8 or 16, at most a quarter of the "
+            "picture's side."
+        )
+    if networks.embedding_size % side**2:
+        raise ValueError(
+            f"config.networks.embedding_size is {networks.embedding_size}, which a map of {side} x {side} cannot "
+            "share equally: use a multiple."
         )
     for name, value in dataclasses.asdict(weights).items():
         if not isinstance(value, str) and not 0 <= value < float("inf"):
@@ -150,6 +162,8 @@ def build(config: Config) -> Method:
         size,
         networks.width,
         networks.embedding_size,
+        networks.embedding_side,
+        networks.blocks,
         networks.kernel,
         networks.norm,
         networks.activation,
@@ -159,6 +173,8 @@ def build(config: Config) -> Method:
         domains,
         size,
         networks.width,
+        networks.embedding_side,
+        networks.blocks,
         networks.kernel,
         networks.norm,
         networks.decoder_activation,

@@ -19,14 +19,15 @@ from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
 from xgan_jax import __version__
-from xgan_jax.config import DataConfig
+from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
 from xgan_jax.data.augment import to_float
 from xgan_jax.evaluation import distances, page, truth
 from xgan_jax.evaluation.features import FeatureNetwork, inception
 from xgan_jax.evaluation.judge import Judge, load_judge
 from xgan_jax.evaluation.labels import Attribute, read_attributes, translated_numbers
-from xgan_jax.evaluation.translate import Run, load_run, make_translator
+from xgan_jax.evaluation.translate import Run, compiled_translator, load_run, translate_all
+from xgan_jax.method import Method
 
 Pictures = UInt8[np.ndarray, "_ s s 3"]
 METRICS = ("truth", "attributes", "kid", "fid", "manifold", "embedding")
@@ -82,17 +83,6 @@ class TestSet:
         for domain, pictures in self.pictures.items():
             digest.update(domain.encode() + pictures.tobytes())
         return digest.hexdigest()
-
-
-def translate_all(run: Run, source: str, target: str, pictures: Pictures) -> Pictures:
-    """All pictures, in batches of one size."""
-    translate = make_translator(run, source, target)
-    parts = []
-    for start in range(0, len(pictures), _BATCH):
-        part = pictures[start : start + _BATCH]
-        filled = np.concatenate([part, np.zeros((_BATCH - len(part), *part.shape[1:]), np.uint8)])
-        parts.append(translate(filled)[: len(part)])
-    return np.concatenate(parts)
 
 
 def balanced_agreement(
@@ -239,11 +229,12 @@ def measure(
             known[network.name, which + domain] = network.apply(pictures[domain])
         return known[network.name, which + domain]
 
+    translator = compiled_translator(run.method)
     results: dict[str, Any] = {}
     cases: dict[str, page.Cases] = {}
     for source, target in tqdm(directions, desc="measuring", unit="direction", disable=None):
         inputs = test.pictures[source]
-        translated = translate_all(run, source, target, inputs)
+        translated = translate_all(translator, run.params, run.extra, inputs, source, target)
         found: dict[str, Any] = {
             "pictures": len(inputs),
             "passes": passing_rate(judge, translated, target),
@@ -313,6 +304,30 @@ def measure(
     partial.replace(folder / "metrics.json")
     page.write(folder / "index.html", workdir, report, cases, test.pictures, neighbours)
     return report
+
+
+class RunningKid:
+    """KID of a run's translations while it trains, in the judge's features, to the test split.
+
+    Called with the averaged weights it gives {"kid/face2anime": ..., "kid": their mean}.
+    """
+
+    def __init__(self, config: Config, method: Method):
+        """Opens the data, and trains the dataset's judge where there is none yet."""
+        self._judge = load_judge(config.data)
+        self._test = TestSet(config.data, 1000)
+        self._translator = compiled_translator(method)
+        self._real = {d: self._judge.features(x) for d, x in self._test.pictures.items()}
+
+    def __call__(self, params: Any, extra: Any) -> dict[str, float]:
+        found = {}
+        for source, inputs in self._test.pictures.items():
+            for target in self._real:
+                if target != source:
+                    translated = translate_all(self._translator, params, extra, inputs, source, target)
+                    value = distances.kid(self._real[target], self._judge.features(translated), subsets=20)
+                    found[f"kid/{source}2{target}"] = value.mean
+        return found | {"kid": float(np.mean(list(found.values())))}
 
 
 def diversity(translated: Pictures, real: Pictures) -> float:

@@ -1,11 +1,11 @@
 """Translating with a trained run: test-split grids, and any pictures a user has."""
 
+import functools
 import json
 import os
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +89,32 @@ def split_direction(direction: str, domains: Sequence[str]) -> tuple[str, str]:
     raise ValueError(f"the direction {direction!r} is unknown to this run: use one of {possible}.")
 
 
-def make_translator(run: Run, source: str, target: str) -> Callable[[Pictures], Pictures]:
-    """uint8 pictures of `source` to uint8 pictures of `target`; any number, compiled once a batch size."""
+def compiled_translator(method: Method) -> Callable[..., Array]:
+    """`(params, extra, uint8 images, source, target)` to uint8 images; compiled once a direction and size."""
 
-    @jax.jit
-    def translate(params: Any, extra: Any, images: Array) -> Array:
-        return to_uint8(run.method.translate(params, extra, to_float(images), source, target))
+    @functools.partial(jax.jit, static_argnums=(3, 4))
+    def translate(params: Any, extra: Any, images: Array, source: str, target: str) -> Array:
+        return to_uint8(method.translate(params, extra, to_float(images), source, target))
 
-    return lambda images: np.asarray(translate(run.params, run.extra, images))
+    return translate
+
+
+def translate_all(
+    translator: Callable[..., Array],
+    params: Any,
+    extra: Any,
+    images: Pictures,
+    source: str,
+    target: str,
+    batch_size: int = 32,
+) -> Pictures:
+    """Any number of pictures, in batches of one size so that one program is compiled."""
+    parts = []
+    for start in range(0, len(images), batch_size):
+        part = images[start : start + batch_size]
+        filled = np.concatenate([part, np.zeros((batch_size - len(part), *part.shape[1:]), np.uint8)])
+        parts.append(np.asarray(translator(params, extra, filled, source, target))[: len(part)])
+    return np.concatenate(parts)
 
 
 def evaluate(
@@ -150,11 +168,13 @@ def evaluate(
         grid.save_png(str(folder / "start_and_now.png"), grid.beside(sheets, gap=24))
         written.append("start_and_now.png")
     if singles:
+        translator = compiled_translator(run.method)
         for s in domains:
             for t in domains:
                 if s != t:
                     (folder / f"{s}2{t}").mkdir(exist_ok=True)
-                    for i, picture in zip(indices[s], make_translator(run, s, t)(tests[s]), strict=True):
+                    results = translate_all(translator, run.params, run.extra, tests[s], s, t)
+                    for i, picture in zip(indices[s], results, strict=True):
                         grid.save_png(str(folder / f"{s}2{t}" / f"{i:06d}.png"), picture)
                     written.append(f"{s}2{t}/")
     report = {
@@ -214,7 +234,7 @@ def translate_files(
         raise ValueError(f"{input} holds no files: give a picture, a folder or a zip of pictures.")
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    translate = make_translator(run, source, target)
+    translator = compiled_translator(run.method)
     refused: list[dict[str, str]] = []
     waiting: list[tuple[str, np.ndarray]] = []
 
@@ -222,9 +242,8 @@ def translate_files(
         if not waiting:
             return
         batch = np.stack([image for _, image in waiting])
-        # Always the same batch size, so that one program is compiled.
-        batch = np.concatenate([batch, np.zeros((batch_size - len(batch), *batch.shape[1:]), np.uint8)])
-        for (name, _), picture in zip(waiting, translate(batch), strict=False):
+        results = translate_all(translator, run.params, run.extra, batch, source, target, batch_size)
+        for (name, _), picture in zip(waiting, results, strict=True):
             path = folder / names[name]
             path.parent.mkdir(parents=True, exist_ok=True)
             grid.save_png(str(path), picture)
@@ -270,5 +289,5 @@ def _reader(path: Path) -> dict[str, Callable[[], bytes]]:
         archive = zipfile.ZipFile(path)
         members = sorted(i.filename for i in archive.infolist() if not i.is_dir())
         safe = [m for m in members if not Path(m).is_absolute() and ".." not in Path(m).parts]
-        return {member: partial(archive.read, member) for member in safe}
+        return {member: functools.partial(archive.read, member) for member in safe}
     return {path.name: path.read_bytes}

@@ -8,7 +8,9 @@ from jaxtyping import Array, Float
 
 from xgan_jax.nets.layers import (
     ACTIVATIONS,
+    Conv,
     Norm,
+    ResidualBlock,
     TransposedConv,
     deinterleave,
     he_normal,
@@ -45,26 +47,36 @@ class Decoder(nn.Module):
     deconv1 is a 4x4 transposed convolution of a 1x1 map, which is a matrix product; deconv1 and the
     8x8 layer are shared between domains, the larger ones are private. Channels at side r are
     max(32, 2048 / r) * width: 512, 256, 128, 64 at 64 px, then 3 and tanh.
+
+    With `embedding_side` = r > 1 the embedding is a map of that side (see `Encoder`): deconv1 is then a 3x3
+    convolution that keeps it, before `blocks` shared residual blocks and the layers from there on.
     """
 
     domains: tuple[str, ...]
     size: int = 64
     width: float = 1.0
+    embedding_side: int = 1
+    blocks: int = 0
     kernel: int = 4
     norm: str = "instance"
     activation: str = "relu"
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        sides = [8 << i for i in range(self.size.bit_length()) if 8 << i <= self.size // 2]
+        first = max(4, self.embedding_side)
+        sides = [2 * first << i for i in range(self.size.bit_length()) if 2 * first << i <= self.size // 2]
         shared = tuple(self._channels(side) for side in sides if side < 16)
         private = tuple(self._channels(side) for side in sides if side >= 16)
         options = (self.kernel, self.norm, self.activation, self.dtype)
-        # The table's deconv1: one bias a channel, so the product itself has none.
-        self.deconv1 = nn.Dense(
-            16 * self._channels(4), use_bias=False, dtype=self.dtype, kernel_init=he_normal
-        )
-        self.bias1 = self.param("bias1", nn.initializers.zeros, (self._channels(4),), jnp.float32)
+        if self.embedding_side > 1:
+            self.deconv1 = Conv(self._channels(first), dtype=self.dtype)
+        else:
+            # The table's deconv1: one bias a channel, so the product itself has none.
+            self.deconv1 = nn.Dense(
+                16 * self._channels(4), use_bias=False, dtype=self.dtype, kernel_init=he_normal
+            )
+            self.bias1 = self.param("bias1", nn.initializers.zeros, (self._channels(4),), jnp.float32)
+        self.residual = [ResidualBlock(self.norm, self.activation, self.dtype) for _ in range(self.blocks)]
         self.norm1 = Norm(self.norm, self.dtype)
         self.shared = UpStack(shared, *options)
         self.private = {domain: UpStack((*private, 3), *options, pixels=True) for domain in self.domains}
@@ -80,8 +92,14 @@ class Decoder(nn.Module):
     ) -> dict[tuple[str, str], Float[Array, "b s s 3"]]:
         """Decodes, for every (source, target) in `pairs`, the embedding `z[source]` as `target`."""
         sources = list(z)
-        x = self.deconv1(interleave(list(z.values())))
-        x = x.reshape(x.shape[0], 4, 4, -1) + self.bias1.astype(self.dtype)
+        x = interleave(list(z.values()))
+        if self.embedding_side > 1:
+            x = self.deconv1(x.reshape(x.shape[0], self.embedding_side, self.embedding_side, -1))
+        else:
+            x = self.deconv1(x)
+            x = x.reshape(x.shape[0], 4, 4, -1) + self.bias1.astype(self.dtype)
+        for block in self.residual:
+            x = block(x, train)
         x = ACTIVATIONS[self.activation](self.norm1(x, train))
         features = dict(zip(sources, deinterleave(self.shared(x, train), len(sources)), strict=True))
         pictures = {}

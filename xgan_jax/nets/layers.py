@@ -283,6 +283,44 @@ class Norm(nn.Module):
         return instance_norm(x.astype(jnp.float32), scale, offset).astype(self.dtype)
 
 
+class Conv(nn.Module):
+    """Convolution with stride 1 that keeps height and width, and its bias: `[b, h, w, i] -> [b, h, w, features]`."""
+
+    features: int
+    kernel: int = 3
+    dtype: Any = jnp.float32
+    kernel_init: nn.initializers.Initializer = he_normal
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h w o"]:
+        return nn.Conv(
+            self.features,
+            (self.kernel, self.kernel),
+            dtype=self.dtype,
+            kernel_init=self.kernel_init,
+            name="conv",
+        )(x)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and the way round them, activation first (He et al. 2016b).
+
+    The second begins at zero, so that a block begins as the identity whatever the normalisation.
+    """
+
+    norm: str
+    activation: str
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
+        y = x
+        for i, init in ((1, he_normal), (2, nn.initializers.zeros)):
+            y = ACTIVATIONS[self.activation](Norm(self.norm, self.dtype, name=f"norm{i}")(y, train))
+            y = Conv(x.shape[-1], dtype=self.dtype, kernel_init=init, name=f"conv{i}")(y)
+        return x + y
+
+
 def dense(features: int, dtype: Any, name: str | None = None) -> nn.Dense:
     """A matrix product with bias, He-initialised."""
     return nn.Dense(features, dtype=dtype, kernel_init=he_normal, name=name)

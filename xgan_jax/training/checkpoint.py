@@ -228,6 +228,11 @@ class Checkpoints:
         )
         return restored["weights"]["ema"], restored["weights"]["extra"], restored["data"]
 
+    def data(self, step: int) -> dict[str, Any]:
+        """The data item at `step`."""
+        restored: dict[str, Any] = self._restore(step, data=ocp.args.JsonRestore())["data"]
+        return restored
+
     def _restore(self, step: int, **items: Any) -> Any:
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**items))

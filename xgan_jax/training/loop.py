@@ -28,6 +28,7 @@ from xgan_jax import method as methods
 from xgan_jax.config import Config
 from xgan_jax.data import pipeline
 from xgan_jax.evaluation import grid
+from xgan_jax.evaluation.measures import RunningKid
 from xgan_jax.training import sharding
 from xgan_jax.training import state as states
 from xgan_jax.training.checkpoint import Checkpoints
@@ -301,6 +302,21 @@ def _draw_samples(
     return grids
 
 
+def _measure(
+    running_kid: RunningKid | None, state: TrainState, step: int, writer: MetricWriter | None
+) -> float:
+    """The mean KID of all directions, measured by process 0 and told to all."""
+    kid = np.float32(0)
+    if running_kid is not None and writer is not None:
+        found = running_kid(_local(state.ema), _local(state.extra))
+        kid = np.float32(found["kid"])
+        writer.write_scalars(step, found)
+        say(f"step {step}  " + "  ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    if jax.process_count() > 1:
+        kid = multihost_utils.broadcast_one_to_all(kid)
+    return float(kid)
+
+
 def _to_devices_once(config: Config, counts: dict[str, dict[str, int]], mesh: Mesh) -> dict[str, Any]:
     """The training pictures of all domains, on the devices."""
     data = config.data
@@ -411,6 +427,12 @@ def _train(config: Config, workdir: Path) -> TrainState:
         return state
 
     chief = jax.process_index() == 0
+    running_kid = RunningKid(config, method) if run.measure_every and chief else None
+    best = Checkpoints(workdir / "best", keep=1) if run.measure_every else None
+    lowest = float("inf")
+    if best is not None:
+        best.set_aside_after(start)
+        lowest = best.data(best.steps()[-1])["kid"] if best.steps() else lowest
     writer: MetricWriter | None = None
     sampler = grid.make_sampler(method, data.domains)
     if chief:
@@ -497,17 +519,19 @@ def _train(config: Config, workdir: Path) -> TrainState:
                 stop = signals.stop_after(done)
                 sample = done % run.sample_every == 0 or done == run.steps
                 save = done % run.checkpoint_every == 0 or done == run.steps or stop
-                if sample or save:
+                measure = best is not None and (done % run.measure_every == 0 or done == run.steps)
+                if sample or save or measure:
                     look()
                     paused = time.perf_counter()
+                    position = {"iterator": iterator.get_state(), "counts": counts, "crop": crop}
                     if sample and writer is not None:
                         writer.write_images(done, _draw_samples(sampler, state, pictures, workdir, done))
+                    if best is not None and measure:
+                        kid = _measure(running_kid, state, done, writer)
+                        if kid < lowest:
+                            lowest = kid
+                            best.save(state, done, position | {"kid": kid})
                     if save:
-                        position = {
-                            "iterator": iterator.get_state(),
-                            "counts": counts,
-                            "crop": crop,
-                        }
                         saving = time.perf_counter()
                         checkpoints.save(state, done, position)
                         if profile is not None and (page := profile.write(time.perf_counter() - saving)):
@@ -525,5 +549,7 @@ def _train(config: Config, workdir: Path) -> TrainState:
         if writer is not None:
             writer.close()
         checkpoints.close()
+        if best is not None:
+            best.close()
         iterator.close()
     return state
