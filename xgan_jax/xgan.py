@@ -130,13 +130,13 @@ def build(config: Config) -> Method:
     side = networks.embedding_side
     if side not in (1, 4, 8, 16) or side > config.data.size // 4:
         raise ValueError(
-            f"config.networks.embedding_side is {side}: use 1 (a vector), 4, 8 or 16, at most a quarter of the "
-            "picture's side."
+            f"config.networks.embedding_side is {side}: use 1 (a vector), 4, 8 or 16, at most a quarter of "
+            "config.data.size."
         )
     if networks.embedding_size % side**2:
         raise ValueError(
-            f"config.networks.embedding_size is {networks.embedding_size}, which a map of {side} x {side} cannot "
-            "share equally: use a multiple."
+            f"config.networks.embedding_size is {networks.embedding_size}, which a map of {side} x {side} "
+            "cannot share equally: use a multiple."
         )
     for name, value in dataclasses.asdict(weights).items():
         if not isinstance(value, str) and not 0 <= value < float("inf"):

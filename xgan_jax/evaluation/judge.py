@@ -18,7 +18,7 @@ import optax
 from jaxtyping import Array, Float, Int, UInt8
 from tqdm import trange
 
-from xgan_jax.config import DataConfig
+from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
 from xgan_jax.data.augment import augment, to_float
 from xgan_jax.evaluation.labels import Attribute, read_attributes
@@ -172,10 +172,11 @@ def _named(domains: tuple[str, ...], values: Values, variables: Any, size: int) 
     return Judge(domains, values, variables, size, f"judge-{digest.hexdigest()}")
 
 
-def load_judge(data: DataConfig) -> Judge:
+def load_judge(data: DataConfig, seed: int = 0) -> Judge:
     """The judge of a prepared dataset: read from `DATA/judge` where it is there, else trained and kept.
 
-    One judge a dataset and choice of domains, so that all runs on it are read by the same.
+    One judge a dataset and choice of domains, so that all runs on it are read by the same; it is the one of
+    `seed` 0.
 
     Raises:
       ValueError, FileNotFoundError, CorruptRecordError: the data cannot be read.
@@ -188,6 +189,7 @@ def load_judge(data: DataConfig) -> Judge:
         "split": data.train_split,
         "counts": {d: n[data.train_split] for d, n in pipeline.picture_counts(data).items()},
         "steps": STEPS,
+        "seed": seed,
     }
     name = hashlib.blake2b(json.dumps(request).encode(), digest_size=6).hexdigest()
     path = folder / f"{name}.npz"
@@ -199,7 +201,7 @@ def load_judge(data: DataConfig) -> Judge:
         shapes = jax.eval_shape(lambda: _initial(_network(data.size, values)))
         variables = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
         return _named(data.domains, values, variables, data.size)
-    judge = train_judge(data, STEPS)
+    judge = train_judge(data, STEPS, seed=seed)
     folder.mkdir(exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as out:
@@ -207,3 +209,34 @@ def load_judge(data: DataConfig) -> Judge:
     partial.replace(path)
     (folder / f"{name}.json").write_text(json.dumps(request | {"name": judge.name}, indent=2) + "\n")
     return judge
+
+
+def as_teacher(config: Config) -> tuple[Any, Any]:
+    """A judge's features as XGAN's teacher (L_teach, section 3.1), where the paper has a network of faces.
+
+    For `config.networks.teacher = "xgan_jax.evaluation.judge:as_teacher"`. A judge of another seed than the
+    one that measures; its features, in fixed random directions, have the embedding's size and unit spread.
+
+    Returns:
+      (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> [b, embedding_size]`.
+    """
+    judge = load_judge(config.data, seed=1)
+    network = _network(judge.size, judge.values)
+    source = pipeline.open_pictures(config.data, config.data.domains[0], config.data.train_split)
+    features = judge.features(source.read(range(min(len(source), 512))))
+    size = config.networks.embedding_size
+    directions = (
+        np.random.default_rng(0).standard_normal((features.shape[1], size)) / features.shape[1] ** 0.5
+    )
+    projected = (features - features.mean(0)) @ directions
+    params = {
+        "variables": judge.variables,
+        "mean": features.mean(0),
+        "directions": (directions / projected.std()).astype(np.float32),
+    }
+
+    def apply(params: Any, images: Float[Array, "b s s 3"]) -> Float[Array, "b e"]:
+        found = network.apply(params["variables"], images, method="features")
+        return (found - params["mean"]) @ params["directions"]
+
+    return jax.tree.map(jnp.asarray, params), apply

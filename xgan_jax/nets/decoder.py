@@ -68,6 +68,7 @@ class Decoder(nn.Module):
         shared = tuple(self._channels(side) for side in sides if side < 16)
         private = tuple(self._channels(side) for side in sides if side >= 16)
         options = (self.kernel, self.norm, self.activation, self.dtype)
+        self.deconv1: nn.Module
         if self.embedding_side > 1:
             self.deconv1 = Conv(self._channels(first), dtype=self.dtype)
         else:

@@ -284,7 +284,7 @@ class Norm(nn.Module):
 
 
 class Conv(nn.Module):
-    """Convolution with stride 1 that keeps height and width, and its bias: `[b, h, w, i] -> [b, h, w, features]`."""
+    """Convolution with stride 1, zero-padded, and its bias: `[b, h, w, i] -> [b, h, w, features]`."""
 
     features: int
     kernel: int = 3

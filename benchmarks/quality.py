@@ -1,0 +1,191 @@
+"""How well methods translate at the same budget: trains each with several seeds, and measures.
+
+    python benchmarks/quality.py methods --images 200000 --json benchmarks/results/quality.json
+    python benchmarks/quality.py ablation --images 40000 --json benchmarks/results/ablation.json
+
+Without `--data` the embedded pictures are drawn and prepared first. A budget is a number of pictures seen,
+of both domains together, the same for all; every run is a folder under `--out`, and a command that was
+stopped goes on where it was. Figures are of the last checkpoint's averaged weights on the whole test split.
+"""
+
+import argparse
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import machine
+from xgan_jax.data.prepare import prepare
+from xgan_jax.data.synthetic import draw_dataset
+from xgan_jax.evaluation.measures import measure
+
+ROOT = Path(__file__).parents[1]
+
+# {name: (recipe, changes)}. The ablation is the paper's (section 4.2), on a recipe that two cores can afford.
+SETS: dict[str, dict[str, tuple[str, list[str]]]] = {
+    "methods": {
+        "xgan": ("xgan", []),
+        "xgan_plus": ("xgan_plus", []),
+        "cyclegan": ("cyclegan", []),
+    },
+    "ablation": {
+        "full": ("quickstart", []),
+        "without L_dann": ("quickstart", ["--config.weights.domain_adversarial=0"]),
+        "without L_sem": ("quickstart", ["--config.weights.semantic=0"]),
+        "without both": (
+            "quickstart",
+            ["--config.weights.domain_adversarial=0", "--config.weights.semantic=0"],
+        ),
+        "with a teacher": (
+            "quickstart",
+            ["--config.weights.teacher=1", "--config.networks.teacher=xgan_jax.evaluation.judge:as_teacher"],
+        ),
+    },
+    "plus": {
+        "xgan_plus": ("xgan_plus", []),
+    },
+}
+
+
+def embedded_data(folder: Path) -> Path:
+    """3,000 + 3,000 training and 500 + 500 test pictures at 64 px."""
+    draw_dataset(folder / "pictures")
+    sources = {"face": str(folder / "pictures/trainA"), "anime": str(folder / "pictures/trainB")}
+    prepare(sources, folder / "records", size=64)
+    return folder / "records"
+
+
+def train_and_measure(
+    recipe: str, changes: list[str], data: Path, workdir: Path, images: int, seed: int
+) -> dict[str, Any]:
+    """One run, continued where it was, and its metrics.json."""
+    batch = batch_size(recipe, changes)
+    steps = max(1, images // (2 * batch))
+    command = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        f"--config={ROOT / 'configs' / recipe}.py",
+        f"--workdir={workdir}",
+        f"--config.data.path={data}",
+        f"--config.run.steps={steps}",
+        f"--config.run.seed={seed}",
+        f"--config.run.sample_every={max(1, steps // 5)}",
+        f"--config.run.checkpoint_every={max(1, steps // 5)}",
+        "--config.run.measure_every=0",
+        f"--config.optimizer.decay_start={steps // 2}",
+        f"--config.optimizer.decay_steps={steps - steps // 2}",
+        *changes,
+    ]
+    subprocess.run(command, check=True)
+    return measure(workdir)
+
+
+def batch_size(recipe: str, changes: list[str]) -> int:
+    """That the recipe trains with."""
+    spec = importlib.util.spec_from_file_location(recipe, ROOT / "configs" / f"{recipe}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for change in changes:
+        name, _, value = change.partition("=")
+        if name == "--config.run.batch_size":
+            return int(value)
+    return int(module.get_config().run.batch_size)
+
+
+def figures(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the table shows of a `metrics.json`, by direction."""
+    result = {}
+    for direction, found in report["directions"].items():
+        kid = found[report["judge"]]["kid"]
+        result[direction] = {
+            "retrieval_top1": found.get("retrieval", {}).get("top1"),
+            "attribute_agreement_of_ceiling": {
+                name: value["of_ceiling"] for name, value in found["attributes"].items()
+            },
+            "kid": kid["kid"],
+            "kid_of_untranslated": kid["of_untranslated"],
+            "passes": found["passes"],
+            "diversity": found["diversity"],
+            "ssim": found.get("ssim"),
+        }
+    return result
+
+
+def mean_of(values: list[Any]) -> Any:
+    """The mean over seeds, leaf by leaf."""
+    if isinstance(values[0], dict):
+        return {name: mean_of([value[name] for value in values]) for name in values[0]}
+    return None if values[0] is None else statistics.mean(values)
+
+
+def deviation_of(values: list[Any]) -> Any:
+    """The standard deviation over seeds, leaf by leaf."""
+    if isinstance(values[0], dict):
+        return {name: deviation_of([value[name] for value in values]) for name in values[0]}
+    return None if values[0] is None or len(values) < 2 else statistics.stdev(values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("set", choices=sorted(SETS))
+    parser.add_argument(
+        "--data", type=Path, help="a folder that `xgan prepare` wrote; default the embedded data"
+    )
+    parser.add_argument(
+        "--name", default="embedded", help='where figures go in the JSON: "embedded" or "real"'
+    )
+    parser.add_argument("--only", nargs="*", help="of the set, these alone")
+    parser.add_argument(
+        "--images", type=int, default=200_000, help="pictures of both domains that each run sees"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/quality"), help="the runs' folders")
+    parser.add_argument("--json", help="where figures are added")
+    arguments = parser.parse_args()
+    data = arguments.data or embedded_data(Path("data/quality"))
+    table: dict[str, Any] = {}
+    for name, (recipe, changes) in SETS[arguments.set].items():
+        if arguments.only and name not in arguments.only:
+            continue
+        runs = []
+        for seed in arguments.seeds:
+            workdir = arguments.out / arguments.name / f"{name.replace(' ', '_')}-{arguments.images}-{seed}"
+            runs.append(figures(train_and_measure(recipe, changes, data, workdir, arguments.images, seed)))
+        table[name] = mean_of(runs) | {
+            "deviation": deviation_of(runs),
+            "images": arguments.images,
+            "seeds": arguments.seeds,
+            "commit": machine.describe()["commit"],
+        }
+        show(table)
+        if arguments.json:
+            path = Path(arguments.json)
+            before = json.loads(path.read_text()) if path.exists() else {}
+            before[arguments.name] = before.get(arguments.name, {}) | table
+            machine.write(arguments.json, before)
+
+
+def show(table: dict[str, Any]) -> None:
+    """A line a method and direction."""
+    print(f"{'':18}{'':12}{'top-1':>7}{'worst attribute':>24}{'KID':>9}{'passes':>8}{'diversity':>11}")
+    for name, found in table.items():
+        for direction in (d for d in found if isinstance(found[d], dict) and "passes" in found[d]):
+            row = found[direction]
+            kept = row["attribute_agreement_of_ceiling"]
+            worst = min(kept, key=kept.__getitem__) if kept else "-"
+            of = f"{worst} {kept[worst]:.2f}" if kept else "-"
+            top1 = "-" if row["retrieval_top1"] is None else f"{row['retrieval_top1']:.3f}"
+            print(
+                f"{name:18}{direction:12}{top1:>7}{of:>24}{row['kid']:9.4f}{row['passes']:8.3f}"
+                f"{row['diversity']:11.2f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

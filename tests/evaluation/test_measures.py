@@ -1,0 +1,167 @@
+"""The judge, the figures it gives, their page, and the best checkpoint."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xgan_jax.config import Config, DataConfig, RunConfig
+from xgan_jax.data import synthetic
+from xgan_jax.data.prepare import prepare
+from xgan_jax.evaluation import judge as judges
+from xgan_jax.evaluation import measures
+from xgan_jax.evaluation.labels import Attribute
+from xgan_jax.evaluation.translate import load_run
+from xgan_jax.training.checkpoint import CheckpointError
+from xgan_jax.training.loop import train
+from xgan_jax.xgan import Networks, Weights
+
+TRAIN, TEST = 120, 40
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("drawn")
+    synthetic.draw_dataset(root / "pictures", count=TRAIN, test_count=TEST, size=32)
+    sources = {"face": str(root / "pictures/trainA"), "anime": str(root / "pictures/trainB")}
+    prepare(sources, root / "records", size=32)
+    return root / "records"
+
+
+@pytest.fixture(scope="module")
+def judge(drawn: Path) -> judges.Judge:
+    """Of far fewer steps than users' judges."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judges, "STEPS", 60)
+        return judges.load_judge(DataConfig(path=str(drawn), size=32))
+
+
+@pytest.fixture(scope="module")
+def run_folder(drawn: Path, judge: judges.Judge, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("measured") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judges, "STEPS", 60)
+        train(config(drawn, 4), workdir)
+    return workdir
+
+
+def config(drawn: Path, steps: int) -> Config:
+    return Config(
+        method="xgan",
+        networks=Networks(width=0.125, embedding_size=64, classifier_layers=1),
+        weights=Weights(),
+        data=DataConfig(path=str(drawn), size=32),
+        run=RunConfig(
+            steps=steps,
+            batch_size=8,
+            log_every=1,
+            sample_every=2,
+            samples=4,
+            checkpoint_every=2,
+            measure_every=2,
+        ),
+    )
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judges, "STEPS", 60)
+
+
+def test_a_judge_learns_what_it_is_asked(drawn: Path, judge: judges.Judge) -> None:
+    data = DataConfig(path=str(drawn), size=32)
+    test = measures.TestSet(data)
+    for domain, other in (("face", "anime"), ("anime", "face")):
+        assert judge.values[domain]["hair"] == ("black", "blond", "brown", "gray", "red")
+        assert measures.passing_rate(judge, test.pictures[domain], domain) > 0.9
+        assert measures.passing_rate(judge, test.pictures[domain], other) < 0.1
+    logits, attributes = judge.read(test.pictures["anime"], "anime")
+    assert logits.shape == (TEST, 2) and attributes["hair"].shape == (TEST, 5)
+    # The true counterpart of a face keeps its attributes, another's picture does not.
+    true = test.counterparts("face", "anime")
+    assert true is not None
+    kept = measures.attribute_agreement(judge, true, "face", "anime", test)
+    lost = measures.attribute_agreement(judge, np.roll(true, 1, 0), "face", "anime", test)
+    assert set(kept) >= {"hair", "background", "skin"}
+    assert kept["background"]["agreement"] > 0.7 > lost["background"]["agreement"]
+    assert kept["background"]["of_ceiling"] == pytest.approx(
+        kept["background"]["agreement"] / kept["background"]["ceiling"]
+    )
+
+
+def test_a_judge_is_kept_with_its_dataset(drawn: Path, judge: judges.Judge) -> None:
+    data = DataConfig(path=str(drawn), size=32)
+    again = judges.load_judge(data)
+    assert again.name == judge.name and again.values == judge.values
+    pictures = measures.TestSet(data).pictures["face"]
+    np.testing.assert_array_equal(again.features(pictures), judge.features(pictures))
+    assert len(list((drawn / "judge").glob("*.npz"))) == 1
+
+
+def test_agreement_is_balanced_over_the_values_in_common() -> None:
+    known = Attribute(("black", "blond", "pink"), np.array([0, 0, 0, 1, 2, -1]))
+    values = ("blond", "black", "blue")
+    read = np.zeros((6, 3))
+    read[[0, 1, 2], [1, 1, 0]] = 1  # black, black, blond: two of three right
+    read[3, 0] = 1  # blond: right
+    read[3, 2] = 5  # blue is not among the values in common
+    assert measures.balanced_agreement(read, values, known) == pytest.approx((2 / 3 + 1) / 2)
+    assert measures.balanced_agreement(read, ("blue", "blond"), known) is None
+
+
+def test_measure_writes_figures_and_a_page(run_folder: Path, judge: judges.Judge) -> None:
+    report = measures.measure(run_folder)
+    folder = run_folder / "eval"
+    assert json.loads((folder / "metrics.json").read_text()) == report
+    for direction in ("face2anime", "anime2face"):
+        found = report["directions"][direction]
+        assert found["pictures"] == TEST
+        assert 0 <= found["retrieval"]["top1"] <= found["retrieval"]["top5"] <= 1
+        assert found["retrieval"]["candidates"] == TEST
+        assert set(found["attributes"]) <= set(synthetic.CATEGORIES) and found["attributes"]
+        # Four steps translate nothing: not taken for the target, far from it.
+        kid = found[judge.name]["kid"]
+        assert kid["kid"] > 3 * abs(kid["floor"])
+        assert kid["of_untranslated"] == pytest.approx(kid["kid"] / kid["untranslated"])
+        assert set(found[judge.name]["manifold"]) == {"precision", "recall", "density", "coverage"}
+        assert "fid" not in found[judge.name]
+    assert report["embedding"]["mixing"] >= 0 and set(report["embedding"]["spread"]) == {"face", "anime"}
+    assert report["how"]["step"] == 4 and report["how"]["feature_networks"] == [judge.name]
+    page = (folder / "index.html").read_text()
+    assert page.count("<img") > 6 and "<svg" in page and "face2anime" in page
+    assert "http" not in page.replace("http://www.w3.org", "")  # nothing is loaded from elsewhere
+    text = measures.summary(report)
+    assert "retrieval top-1" in text and "attributes kept" in text
+
+
+def test_measuring_again_gives_the_same_digits(run_folder: Path, tmp_path: Path) -> None:
+    a = measures.measure(run_folder, tmp_path / "a", metrics=("kid", "truth"))
+    b = measures.measure(run_folder, tmp_path / "b", metrics=("kid", "truth"))
+    assert a == b
+    assert "attributes" not in a["directions"]["face2anime"] and "embedding" not in a
+
+
+def test_unknown_metrics_are_refused(run_folder: Path) -> None:
+    with pytest.raises(ValueError, match="the metric 'fidd' is unknown: use truth, "):
+        measures.measure(run_folder, metrics=("fidd",))
+
+
+def test_the_best_checkpoint_is_kept_and_survives_a_restart(
+    run_folder: Path, drawn: Path, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+    kids = {row["step"]: row["kid"] for row in rows if "kid" in row}
+    assert set(kids) == {2, 4}
+    assert load_run(run_folder, best=True).step == min(kids, key=kids.__getitem__)
+    # Stopped and continued it keeps the same one.
+    workdir = tmp_path / "run"
+    for steps in (2, 4):
+        train(config(drawn, steps), workdir)
+    assert load_run(workdir, best=True).step == load_run(run_folder, best=True).step
+    plain = dataclasses.replace(
+        config(drawn, 2), run=dataclasses.replace(config(drawn, 2).run, measure_every=0)
+    )
+    train(plain, tmp_path / "plain")
+    with pytest.raises(CheckpointError, match="no best checkpoint: train with"):
+        load_run(tmp_path / "plain", best=True)
