@@ -23,8 +23,8 @@ def keep_compiled_programs() -> None:
 def use_large_pages() -> None:
     """Starts this command again with memory in pages of 2 MiB; on Linux, unless `GLIBC_TUNABLES` is set.
 
-    A step on the CPU takes hundreds of MiB and gives them back; in pages of 4 KiB the system spends a sixth
-    of the time on it (`benchmarks/train_step.py`). glibc reads this setting only when a program starts.
+    A step on the CPU takes hundreds of MiB and gives them back; in pages of 4 KiB the system spends a fifth
+    of the time on it (`benchmarks/README.md`). glibc reads this setting only when a program starts.
     """
     if sys.platform != "linux" or "GLIBC_TUNABLES" in os.environ:
         return

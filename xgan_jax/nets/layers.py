@@ -229,7 +229,7 @@ def instance_norm(
     """Each picture's channels to mean `offset` and deviation `scale`; float32 (Ulyanov et al. 2016).
 
     The gradient is written out: two sums and one pass over `x` and the gradient, where the automatic one
-    makes twelve; on CPU a fifth of the time. And XLA recognises the forward pass of a player that
+    makes twelve. And XLA recognises the forward pass of a player that
     is differentiated as that of one that is not, and computes it once (`tests/training/test_step.py`).
     """
     return _instance_norm_forward(x, scale, offset)[0]

@@ -26,7 +26,7 @@ def compiler_options() -> dict[str, str | bool]:
     """XLA's options for the step.
 
     On CPU: convolutions by Eigen, matrix products and sums by YNN (XLA's default gives YNN the convolutions
-    too, which takes half as long again for them: `benchmarks/conv_layers.py`); and the better of two
+    too, which is slower at them: `benchmarks/README.md`); and the better of two
     analyses of what may be overwritten, without which moments and weights are copied before every
     update, half of its time.
     """
