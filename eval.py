@@ -11,6 +11,7 @@ from absl import app, flags, logging
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder that train.py was given.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Where to write; default WORKDIR/eval.")
+_DATA = flags.DEFINE_string("data", None, "The prepared dataset; default where it was in training.")
 _STEP = flags.DEFINE_integer("step", None, "The checkpoint to use; default the newest.")
 _COUNT = flags.DEFINE_integer("count", 64, "Test pictures of each domain.", lower_bound=1)
 _BEST = flags.DEFINE_bool("best", False, "The checkpoint with the lowest KID while it trained.")
@@ -38,7 +39,13 @@ def main(argv: list[str]) -> None:
     startup.keep_compiled_programs()
     try:
         report = evaluate(
-            _WORKDIR.value, _OUT.value, _STEP.value, _COUNT.value, _SINGLES.value, best=_BEST.value
+            _WORKDIR.value,
+            _OUT.value,
+            _STEP.value,
+            _COUNT.value,
+            _SINGLES.value,
+            _BEST.value,
+            _DATA.value,
         )
         if _METRICS.value:
             figures = measure(
@@ -50,6 +57,7 @@ def main(argv: list[str]) -> None:
                 _METRICS_COUNT.value,
                 _INCEPTION.value,
                 _FORCE_FID.value,
+                _DATA.value,
             )
     except (ValueError, FileNotFoundError) as error:
         if os.environ.get("XGAN_TRACEBACK"):

@@ -437,6 +437,8 @@ def test_a_weight_of_zero_costs_nothing() -> None:
         {"semantic_distance": "l2", "gan_form": "hinge", "decoder_activation": "silu"},
         {"gan_form": "ns", "gan_directions": "forward", "classifier_normalise": False},
         {"cycle": 10.0, "identity": 5.0, "total_variation": 0.1, "ramp_steps": 10},
+        {"embedding_side": 4, "blocks": 1, "resize": True, "norm": "none"},
+        {"embedding_side": 8, "embedding_size": 64, "discriminator_augment": True, "r1": 1.0, "r1_every": 1},
     ],
 )
 def test_every_switch_gives_finite_losses_and_gradients(changes) -> None:
@@ -504,6 +506,13 @@ def test_three_domains() -> None:
     [
         ({"kernel": 5}, r"config.networks.kernel is 5: use one of 3, 4"),
         ({"norm": "layer"}, r"config.networks.norm is 'layer': use one of instance, batch, none"),
+        ({"embedding_side": 2}, r"config.networks.embedding_side is 2: use 1 \(a vector\), 4, 8 or 16"),
+        ({"embedding_side": 16}, r"at most a quarter of config.data.size"),
+        (
+            {"embedding_side": 8, "embedding_size": 100},
+            r"embedding_size is 100, which a map of 8 x 8 cannot share equally: use a multiple",
+        ),
+        ({"blocks": -1}, r"config.networks.blocks is -1: use zero or more"),
         ({"gan_form": "wgan"}, r"config.weights.gan_form is 'wgan'"),
         ({"semantic": -1.0}, r"config.weights.semantic is -1.0: use zero or more"),
         (

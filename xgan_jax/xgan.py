@@ -22,7 +22,7 @@ from xgan_jax import losses
 from xgan_jax.config import Config
 from xgan_jax.method import Extra, Images, Method, Params, Terms
 from xgan_jax.nets.decoder import Decoder
-from xgan_jax.nets.discriminator import Discriminator, DomainClassifier
+from xgan_jax.nets.discriminator import Discriminator, DomainClassifier, differentiable_augmentation
 from xgan_jax.nets.encoder import Encoder
 
 
@@ -35,10 +35,12 @@ class Networks:
     embedding_size: int = 1024
     embedding_side: int = 1  # above 1: no fully connected layers, the embedding is a map of this side
     blocks: int = 0  # residual blocks before and after the embedding, shared
+    resize: bool = False  # the decoder enlarges by nearest neighbour and 3x3 convolutions: no checkerboards
     kernel: int = 4  # 3 or 4; deconv1 is always 4x4
     norm: str = "instance"  # instance | batch | none
     activation: str = "leaky_relu"  # encoder and discriminator: leaky_relu | relu | elu | silu
     decoder_activation: str = "relu"
+    discriminator_augment: bool = False  # DiffAugment before the discriminators, for small datasets
     classifier_layers: int = 3  # hidden layers of the domain classifier, embedding_size wide
     classifier_normalise: bool = True  # it sees embeddings at unit scale
     teacher: str = ""  # "package.module:function", see `build`
@@ -175,6 +177,7 @@ def build(config: Config) -> Method:
         networks.width,
         networks.embedding_side,
         networks.blocks,
+        networks.resize,
         networks.kernel,
         networks.norm,
         networks.decoder_activation,
@@ -260,7 +263,9 @@ def build(config: Config) -> Method:
         result, changed = network.apply(variables, *inputs, train=True, mutable=["batch_stats"])
         return result, {name: changed["batch_stats"]}
 
-    def discriminate(params: Params, domain: str, images: Images) -> Float[Array, "b"]:
+    def discriminate(params: Params, domain: str, images: Images, key: Key[Array, ""]) -> Float[Array, "b"]:
+        if networks.discriminator_augment:
+            images = differentiable_augmentation(images, key)
         variables = {"params": params["discriminator"][domain]}
         logits: Array = discriminator.apply(variables, images, mutable=["batch_stats"])[0]
         return logits
@@ -271,7 +276,7 @@ def build(config: Config) -> Method:
         return logits
 
     def generator_losses(
-        params: Params, extra: Extra, batch: dict[str, Images], step: Int[Array, ""]
+        params: Params, extra: Extra, batch: dict[str, Images], key: Key[Array, ""], step: Int[Array, ""]
     ) -> Terms:
         terms: dict[str, Array] = {}
         measures: dict[str, Array] = {}
@@ -327,9 +332,10 @@ def build(config: Config) -> Method:
                     terms[f"cycle/{s}2{t}"] = weights.cycle * losses.cycle(batch[s], returned[t, s])
 
         # L_gan: translations look like the target domain.
+        _, of_fake = jax.random.split(key)  # as the discriminator's player sees them
         for s, t in crossed:
             if t in judged:
-                logits = discriminate(params, t, pictures[s, t])
+                logits = discriminate(params, t, pictures[s, t], of_fake)
                 terms[f"gan/{s}2{t}"] = weights.gan * losses.gan_generator(logits, weights.gan_form)
 
         # L_teach: the embedding agrees with a frozen network, on the first domain only.
@@ -357,19 +363,20 @@ def build(config: Config) -> Method:
         return losses.standardise(z_source, z_source), losses.standardise(z_target, z_source)
 
     def discriminator_losses(
-        params: Params, extra: Extra, batch: dict[str, Images], step: Int[Array, ""]
+        params: Params, extra: Extra, batch: dict[str, Images], key: Key[Array, ""], step: Int[Array, ""]
     ) -> Terms:
         z, _ = apply("encoder", params, extra, (batch,), True)
         pictures, _ = apply("decoder", params, extra, (z, decoded), True)
         terms: dict[str, Array] = {}
         measures: dict[str, Array] = {}
+        of_real, of_fake = jax.random.split(key)
         middle = 0.5 if weights.gan_form == "lsgan" else 0.0
         for domain in judged:
-            real = discriminate(params, domain, batch[domain])
+            real = discriminate(params, domain, batch[domain], of_real)
             right = [(real > middle).mean()]
             for s, t in crossed:
                 if t == domain:
-                    fake = discriminate(params, t, lax.stop_gradient(pictures[s, t]))
+                    fake = discriminate(params, t, lax.stop_gradient(pictures[s, t]), of_fake)
                     terms[f"discriminator/{s}2{t}"] = weights.gan * losses.gan_discriminator(
                         real, fake, weights.gan_form
                     )
@@ -379,14 +386,14 @@ def build(config: Config) -> Method:
                 # Zero in between; a log_every that is a multiple of r1_every shows it.
                 terms[f"r1/{domain}"] = weights.r1 * lax.cond(
                     (step + 1) % weights.r1_every == 0,
-                    lambda domain=domain: weights.r1_every * penalty(params, domain, batch[domain]),
+                    lambda domain=domain: weights.r1_every * penalty(params, domain, batch[domain], of_real),
                     lambda: jnp.zeros(()),
                 )
         return Terms(terms, measures, {})
 
     @jax.named_scope("penalty")
-    def penalty(params: Params, domain: str, real: Images) -> Float[Array, ""]:
-        return losses.r1(lambda x: discriminate(params, domain, x), real)
+    def penalty(params: Params, domain: str, real: Images, key: Key[Array, ""]) -> Float[Array, ""]:
+        return losses.r1(lambda x: discriminate(params, domain, x, key), real)
 
     def all_losses(
         player: str,
@@ -397,8 +404,8 @@ def build(config: Config) -> Method:
         step: Int[Array, ""],
     ) -> Terms:
         if player == "discriminator":
-            return discriminator_losses(params, extra, batch, step)
-        return generator_losses(params, extra, batch, step)
+            return discriminator_losses(params, extra, batch, key, step)
+        return generator_losses(params, extra, batch, key, step)
 
     def embed(params: Params, extra: Extra, images: Images, domain: str) -> Float[Array, "b e"]:
         z: Array = apply("encoder", params, extra, ({domain: images},), False)[0][domain]

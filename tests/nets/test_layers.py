@@ -123,3 +123,16 @@ def test_interleave_and_back() -> None:
     for part, whole in zip(layers.deinterleave(mixed, 2), (a, b), strict=True):
         np.testing.assert_array_equal(part, whole)
     assert layers.interleave([a]) is a
+
+
+def test_a_resize_kernel_enlarges_and_convolves() -> None:
+    x = jax.random.normal(jax.random.key(0), (2, 6, 8, 3))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 5, 3))
+    large = x.repeat(2, 1).repeat(2, 2)
+    expected = lax.conv_general_dilated(
+        large, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWOI", "NHWC")
+    )
+    found = layers.transposed_conv(x, layers.resize_kernel(kernel))
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    flat = layers.transposed_conv(jnp.ones((1, 6, 6, 3)), layers.resize_kernel(kernel))[0, 1:-1, 1:-1]
+    np.testing.assert_allclose(flat, jnp.broadcast_to(flat[0, 0], flat.shape), atol=1e-5)

@@ -8,6 +8,7 @@ import pytest
 from xgan_jax.nets.decoder import Decoder
 from xgan_jax.nets.discriminator import Discriminator, DomainClassifier
 from xgan_jax.nets.encoder import Encoder
+from xgan_jax.nets.layers import ResidualBlock
 
 DOMAINS = ("face", "anime")
 
@@ -96,6 +97,34 @@ def test_every_size_encodes_and_decodes(size: int, norm: str) -> None:
         lambda: Discriminator(size, norm=norm).init_with_output(jax.random.key(0), images(size)["face"])[0]
     )
     assert logits.shape == (2,)
+
+
+@pytest.mark.parametrize("side", [4, 8, 16])
+def test_an_embedding_that_is_a_map_keeps_places(side: int) -> None:
+    """No fully connected layer, and what changes at a place of the picture changes it there."""
+    encoder = Encoder(DOMAINS, 64, 0.25, 4 * side**2, side, blocks=1, norm="none")
+    decoder = Decoder(DOMAINS, 64, 0.25, side, blocks=1, norm="none")
+    x = {"face": jax.random.normal(jax.random.key(0), (1, 64, 64, 3))}
+    variables = encoder.init(jax.random.key(1), images(64))
+    z = encoder.apply(variables, x)
+    assert z["face"].shape == (1, 4 * side**2)
+    assert not any(name.startswith("fc") for name in variables["params"])
+    corner = {"face": x["face"].at[:, :4, :4].add(1.0)}
+    change = np.abs(encoder.apply(variables, corner)["face"] - z["face"]).reshape(side, side, 4).max(-1)
+    assert change[0, 0] > 0 and np.all(change[-1] == 0) and np.all(change[:, -1] == 0)
+    pairs = (("face", "anime"),)
+    picture, variables = decoder.init_with_output(jax.random.key(2), z, pairs)
+    assert picture["face", "anime"].shape == (1, 64, 64, 3)
+    moved = {"face": z["face"].at[:, :4].add(1.0)}  # the map's first place
+    difference = np.abs(decoder.apply(variables, moved, pairs)["face", "anime"] - picture["face", "anime"])
+    assert difference[0, 0, 0].max() > 0 and np.all(difference[0, -1, -1] == 0)
+
+
+def test_a_residual_block_begins_as_the_identity() -> None:
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
+    y, variables = ResidualBlock("none", "relu", jnp.float32).init_with_output(jax.random.key(1), x, True)
+    np.testing.assert_array_equal(x, y)
+    assert count(variables["params"]) == 2 * (9 * 4 * 4 + 4)
 
 
 def test_only_the_pairs_asked_for_are_decoded() -> None:

@@ -188,11 +188,12 @@ def measure(
     count: int | None = None,
     inception_weights: str | None = None,
     force_fid: bool = False,
+    data: str | None = None,
 ) -> dict[str, Any]:
     """Measures a run on its test split; writes `metrics.json` and `index.html` into `out` (`workdir/eval`).
 
     Args:
-      step, best: as `load_run`.
+      step, best, data: as `load_run`.
       metrics: of `METRICS`. "truth" is left out where no true counterparts are known, "attributes" where
         source and target have no label in common, "fid" where there are too few pictures or no weights.
       count: test pictures of each domain; None for all.
@@ -211,7 +212,7 @@ def measure(
             raise ValueError(f"the metric {name!r} is unknown: use {', '.join(METRICS)} or all.")
     workdir = Path(workdir)
     folder = Path(out) if out is not None else workdir / "eval"
-    run = load_run(workdir, step, best)
+    run = load_run(workdir, step, best, data)
     test = TestSet(run.config.data, count)
     judge = load_judge(run.config.data)
     networks = [FeatureNetwork(judge.name, judge.features)]

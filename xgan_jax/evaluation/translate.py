@@ -40,10 +40,12 @@ class Run:
     crop: dict[str, str]
 
 
-def load_run(workdir: str | os.PathLike[str], step: int | None = None, best: bool = False) -> Run:
+def load_run(
+    workdir: str | os.PathLike[str], step: int | None = None, best: bool = False, data: str | None = None
+) -> Run:
     """The weights of the newest undamaged checkpoint (or of `step`), on this process's first device,
     whatever devices they were trained on. With `best`, of the one with the lowest KID while it trained
-    (`config.run.measure_every`).
+    (`config.run.measure_every`). `data`: where the dataset is now, if it has moved.
 
     Raises:
       FileNotFoundError: `workdir` is not the folder of a run.
@@ -54,6 +56,8 @@ def load_run(workdir: str | os.PathLike[str], step: int | None = None, best: boo
     if not path.is_file():
         raise FileNotFoundError(f"{workdir} has no config.json: give the --workdir that train.py was given.")
     config = configs.from_json(path.read_text())
+    if data is not None:
+        config.data.path = data
     method = methods.load(config)
     directory = workdir / ("best" if best else "checkpoints")
     if best and not directory.is_dir():
@@ -69,10 +73,10 @@ def load_run(workdir: str | os.PathLike[str], step: int | None = None, best: boo
             raise CheckpointError(f"{workdir} has no checkpoint yet: train for longer first.")
         abstract = jax.eval_shape(lambda: states.create(method, config))
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        params, extra, data = checkpoints.restore_weights(abstract, found, here)
+        params, extra, kept = checkpoints.restore_weights(abstract, found, here)
     finally:
         checkpoints.close()
-    return Run(config, method, params, extra, found, data["crop"])
+    return Run(config, method, params, extra, found, kept["crop"])
 
 
 def split_direction(direction: str, domains: Sequence[str]) -> tuple[str, str]:
@@ -124,6 +128,7 @@ def evaluate(
     count: int = 64,
     singles: bool = False,
     best: bool = False,
+    data: str | None = None,
 ) -> dict[str, Any]:
     """Draws what a run makes of `count` pictures of each domain's test split.
 
@@ -141,16 +146,16 @@ def evaluate(
     """
     workdir = Path(workdir)
     folder = Path(out) if out is not None else workdir / "eval"
-    run = load_run(workdir, step, best)
-    data = run.config.data
-    counts = pipeline.picture_counts(data)
-    domains = data.domains
+    run = load_run(workdir, step, best, data)
+    where = run.config.data
+    counts = pipeline.picture_counts(where)
+    domains = where.domains
     indices = {}
     for domain in domains:
-        n = counts[domain][data.test_split]
+        n = counts[domain][where.test_split]
         indices[domain] = [int(i) for i in np.linspace(0, n - 1, min(n, count)).round()]
     tests = {
-        domain: pipeline.read_pictures(data, domain, data.test_split, indices[domain]) for domain in domains
+        domain: pipeline.read_pictures(where, domain, where.test_split, indices[domain]) for domain in domains
     }
     folder.mkdir(parents=True, exist_ok=True)
     sampler = grid.make_sampler(run.method, domains)
@@ -182,11 +187,11 @@ def evaluate(
         "step": run.step,
         "weights": f"moving average, decay {run.config.optimizer.ema_decay}",
         "method": run.config.method,
-        "size": data.size,
-        "data": data.path,
-        "split": data.test_split,
+        "size": where.size,
+        "data": where.path,
+        "split": where.test_split,
         "pictures": indices,
-        "pictures_in_split": {domain: counts[domain][data.test_split] for domain in domains},
+        "pictures_in_split": {domain: counts[domain][where.test_split] for domain in domains},
         "written": written,
         "versions": {"xgan_jax": __version__, "jax": jax.__version__},
     }

@@ -29,12 +29,16 @@ class UpStack(nn.Module):
     norm: str
     activation: str
     dtype: Any
+    resize: bool = False
     pixels: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b s s c"], train: bool) -> Float[Array, "b t t d"]:
         for i, features in enumerate(self.channels):
-            x = TransposedConv(features, self.kernel, dtype=self.dtype, name=f"deconv{i + 1}")(x)
+            deconv = TransposedConv(
+                features, self.kernel, self.dtype, resize=self.resize, name=f"deconv{i + 1}"
+            )
+            x = deconv(x)
             if not (self.pixels and i + 1 == len(self.channels)):
                 x = Norm(self.norm, self.dtype, name=f"norm{i + 1}")(x, train)
                 x = ACTIVATIONS[self.activation](x)
@@ -49,7 +53,8 @@ class Decoder(nn.Module):
     max(32, 2048 / r) * width: 512, 256, 128, 64 at 64 px, then 3 and tanh.
 
     With `embedding_side` = r > 1 the embedding is a map of that side (see `Encoder`): deconv1 is then a 3x3
-    convolution that keeps it, before `blocks` shared residual blocks and the layers from there on.
+    convolution that keeps it, before `blocks` shared residual blocks and the layers from there on. With
+    `resize` every transposed convolution is an enlargement and a 3x3 convolution.
     """
 
     domains: tuple[str, ...]
@@ -57,6 +62,7 @@ class Decoder(nn.Module):
     width: float = 1.0
     embedding_side: int = 1
     blocks: int = 0
+    resize: bool = False
     kernel: int = 4
     norm: str = "instance"
     activation: str = "relu"
@@ -67,7 +73,7 @@ class Decoder(nn.Module):
         sides = [2 * first << i for i in range(self.size.bit_length()) if 2 * first << i <= self.size // 2]
         shared = tuple(self._channels(side) for side in sides if side < 16)
         private = tuple(self._channels(side) for side in sides if side >= 16)
-        options = (self.kernel, self.norm, self.activation, self.dtype)
+        options = (self.kernel, self.norm, self.activation, self.dtype, self.resize)
         self.deconv1: nn.Module
         if self.embedding_side > 1:
             self.deconv1 = Conv(self._channels(first), dtype=self.dtype)

@@ -188,6 +188,19 @@ def transposed_conv(x: Float[Array, "b h w i"], kernel: Float[Array, "k k o i"])
     return input_gradient(x, kernel)
 
 
+def resize_kernel(kernel: Float[Array, "3 3 o i"]) -> Float[Array, "4 4 o i"]:
+    """The kernel with which `transposed_conv` doubles by nearest neighbour and then convolves with `kernel`.
+
+    At the price of a transposed convolution, and without its checkerboards (Odena et al. 2016): even and odd
+    pixels of a flat input come out equal. `kernel` has output channels before input channels, as there.
+    """
+    # Rows of the result, by which input row each is multiplied with: 2q + 1 with q + 1, 2q and 2q + 1 with q,
+    # 2q with q - 1.
+    rows = jnp.stack([kernel[2], kernel[1] + kernel[2], kernel[0] + kernel[1], kernel[0]])
+    columns = [rows[:, 2], rows[:, 1] + rows[:, 2], rows[:, 0] + rows[:, 1], rows[:, 0]]
+    return jnp.stack(columns, 1)
+
+
 class StridedConv(nn.Module):
     """`strided_conv` with its kernel and bias: `[b, h, w, i] -> [b, h/2, w/2, features]`."""
 
@@ -206,17 +219,23 @@ class StridedConv(nn.Module):
 
 
 class TransposedConv(nn.Module):
-    """`transposed_conv` with its kernel and bias: `[b, h, w, i] -> [b, 2h, 2w, features]`."""
+    """`transposed_conv` with its kernel and bias: `[b, h, w, i] -> [b, 2h, 2w, features]`.
+
+    With `resize` it is nearest-neighbour enlargement and a 3x3 convolution (`resize_kernel`).
+    """
 
     features: int
     kernel: int = 4
     dtype: Any = jnp.float32
     kernel_init: nn.initializers.Initializer = he_normal_transposed
+    resize: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
-        shape = (self.kernel, self.kernel, self.features, x.shape[-1])
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        side = 3 if self.resize else self.kernel
+        kernel = self.param("kernel", self.kernel_init, (side, side, self.features, x.shape[-1]), jnp.float32)
+        if self.resize:
+            kernel = resize_kernel(kernel)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         y = transposed_conv(x.astype(self.dtype), kernel.astype(self.dtype))
         return y + bias.astype(self.dtype)
