@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from xgan_jax import method as methods
 from xgan_jax.config import Config, DataConfig, RunConfig
 from xgan_jax.data import synthetic
 from xgan_jax.data.prepare import prepare
@@ -97,6 +100,23 @@ def test_a_judge_is_kept_with_its_dataset(drawn: Path, judge: judges.Judge) -> N
     pictures = measures.TestSet(data).pictures["face"]
     np.testing.assert_array_equal(again.features(pictures), judge.features(pictures))
     assert len(list((drawn / "judge").glob("*.npz"))) == 1
+
+
+def test_a_judge_can_teach(drawn: Path, judge: judges.Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judges, "STEPS", 2)
+    asked = config(drawn, 1)
+    asked.weights.teacher, asked.networks.teacher = 1.0, "xgan_jax.evaluation.judge:as_teacher"
+    method = methods.load(asked)
+    params, extra = method.init(jax.random.key(0))
+    images = {d: jax.random.uniform(jax.random.key(1), (4, 32, 32, 3), minval=-1) for d in asked.data.domains}
+    terms = method.losses("generator", params, extra, images, jax.random.key(2), jnp.zeros((), jnp.int32))
+    assert 0 < terms.losses["teacher/face"] < 10  # its features have unit spread
+    assert not any("teacher" in networks for networks in method.players.values())
+    # Another judge than the one that measures.
+    assert len(list((drawn / "judge").glob("*.npz"))) == 2
+    [teacher] = [p for p in (drawn / "judge").glob("*.json") if judge.name not in p.read_text()]
+    for suffix in (".json", ".npz"):
+        teacher.with_suffix(suffix).unlink()
 
 
 def test_agreement_is_balanced_over_the_values_in_common() -> None:
