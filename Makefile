@@ -59,6 +59,7 @@ test-torch: .venv-torch/installed
 	$(PYTHON) -m venv .venv-torch
 	.venv-torch/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	.venv-torch/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	.venv-torch/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torch-fidelity==0.4.0
 	touch $@
 
 clean:

@@ -184,6 +184,16 @@ def test_reversal_makes_the_encoders_maximise(xgan: Built) -> None:
 # --- Bugs of other implementations -----------------------------------------------------------------------
 
 
+def test_confusion_moves_each_player_its_own_way() -> None:
+    """The encoder towards an unsure classifier, the classifier towards the right answer."""
+    built = Built(tiny(domain_form="confusion"))
+    terms = built.terms().losses
+    assert terms["confusion/face"] >= np.log(2) - 1e-6  # least where both domains get a half
+    for term, moved in (("confusion/face", {"encoder"}), ("domain_adversarial/face", {"classifier"})):
+        gradient = jax.grad(lambda p, term=term: built.terms("generator", p).losses[term])(built.params)
+        assert {name for name, tree in gradient.items() if size_of(tree) > 0} == moved
+
+
 def test_discriminator_learns_that_fakes_are_fake(xgan: Built) -> None:
     """ID2223: fakes labelled 1 in the discriminator's loss, so it never learns them. Trained alone
     it must separate real from translated pictures."""
@@ -412,6 +422,7 @@ def flops(config: Config) -> float:
     return gradient.lower(built.params, built.batch).compile().cost_analysis()["flops"]
 
 
+@pytest.mark.slow
 def test_a_weight_of_zero_costs_nothing() -> None:
     """Neither the term, nor its network, nor its arithmetic."""
     full = flops(tiny())
@@ -437,6 +448,7 @@ def test_a_weight_of_zero_costs_nothing() -> None:
         {"semantic_distance": "l2", "gan_form": "hinge", "decoder_activation": "silu"},
         {"gan_form": "ns", "gan_directions": "forward", "classifier_normalise": False},
         {"cycle": 10.0, "identity": 5.0, "total_variation": 0.1, "ramp_steps": 10},
+        {"domain_form": "confusion"},
         {"embedding_side": 4, "blocks": 1, "resize": True, "norm": "none"},
         {"embedding_side": 8, "embedding_size": 64, "discriminator_augment": True, "r1": 1.0, "r1_every": 1},
     ],

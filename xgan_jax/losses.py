@@ -101,6 +101,15 @@ def domain_adversarial(logits: Float[Array, "b d"], domain: int) -> Scalar:
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
+def domain_confusion(logits: Float[Array, "b d"]) -> Scalar:
+    """Cross-entropy of the classifier's answer to "all domains alike" (Tzeng et al. 2015, eq. 4).
+
+    For the encoders, in the place of gradient reversal: where the classifier is sure, the reversed gradient
+    vanishes, and this one is the steepest.
+    """
+    return -jax.nn.log_softmax(logits).mean()
+
+
 def gan_discriminator(real: Float[Array, "*b"], fake: Float[Array, "*b"], form: str = "lsgan") -> Scalar:
     """What the discriminator minimises, from its logits for real and translated pictures.
 

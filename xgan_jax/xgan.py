@@ -68,7 +68,8 @@ class Weights:
     semantic_standardise: bool = True  # in units of the embedding's spread
     gan_form: str = "lsgan"  # lsgan | ns (the paper's cross-entropy) | hinge
     gan_directions: str = "both"  # both | forward (into every domain but the first)
-    reversal: float = 1.0  # strength of the gradient reversal
+    domain_form: str = "reversal"  # reversal (the paper's) | confusion (also where the classifier is sure)
+    reversal: float = 1.0  # strength of the gradient reversal, or of the confusion
     ramp_start: int = 0  # the reversal and L_sem grow from 0 to their weight by DANN's schedule,
     ramp_steps: int = 0  # from step ramp_start, over ramp_steps; 0, 0 is constant
 
@@ -80,6 +81,7 @@ _CHOICES = {
     "networks.decoder_activation": ("leaky_relu", "relu", "elu", "silu"),
     "weights.reconstruction_distance": ("mse", "l1", "l2norm"),
     "weights.semantic_distance": ("l1", "l1_sum", "l2"),
+    "weights.domain_form": ("reversal", "confusion"),
     "weights.gan_form": ("lsgan", "ns", "hinge"),
     "weights.gan_directions": ("both", "forward"),
 }
@@ -302,8 +304,14 @@ def build(config: Config) -> Method:
         if weights.domain_adversarial:
             correct = []
             for i, domain in enumerate(domains):
-                reversed_z = losses.reverse_gradient(z[domain], weights.reversal * growth)
-                logits = classify(params, reversed_z)
+                if weights.domain_form == "reversal":
+                    seen = losses.reverse_gradient(z[domain], weights.reversal * growth)
+                else:
+                    seen = lax.stop_gradient(z[domain])
+                    confused = classify(lax.stop_gradient(params), z[domain])
+                    strength = weights.domain_adversarial * weights.reversal * growth
+                    terms[f"confusion/{domain}"] = strength * losses.domain_confusion(confused)
+                logits = classify(params, seen)
                 terms[f"domain_adversarial/{domain}"] = (
                     weights.domain_adversarial * losses.domain_adversarial(logits, i)
                 )

@@ -102,6 +102,7 @@ def test_a_judge_is_kept_with_its_dataset(drawn: Path, judge: judges.Judge) -> N
     assert len(list((drawn / "judge").glob("*.npz"))) == 1
 
 
+@pytest.mark.slow
 def test_a_judge_can_teach(drawn: Path, judge: judges.Judge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judges, "STEPS", 2)
     asked = config(drawn, 1)
@@ -179,9 +180,8 @@ def test_the_best_checkpoint_is_kept_and_survives_a_restart(
     for steps in (2, 4):
         train(config(drawn, steps), workdir)
     assert load_run(workdir, best=True).step == load_run(run_folder, best=True).step
-    plain = dataclasses.replace(
-        config(drawn, 2), run=dataclasses.replace(config(drawn, 2).run, measure_every=0)
-    )
+    plain = config(drawn, 2)
+    plain.run.measure_every = 0
     train(plain, tmp_path / "plain")
     with pytest.raises(CheckpointError, match="no best checkpoint: train with"):
         load_run(tmp_path / "plain", best=True)

@@ -35,12 +35,12 @@ def test_eval_draws_both_directions_and_says_what(run: Path, tmp_path: Path) -> 
     assert report["step"] == 4 and report["split"] == "test"
     for direction in ("face2anime", "anime2face"):
         sheet = np.asarray(Image.open(tmp_path / f"{direction}.png"))
-        assert sheet.shape == (grid._HEADER + 5 * 34 - 2, 4 * 34 - 2, 3)
+        assert sheet.shape == (grid.HEADER + 5 * 34 - 2, 4 * 34 - 2, 3)
         singles = sorted((tmp_path / direction).iterdir())
         assert len(singles) == 5
         # The third column is the translation, bit for bit the single picture.
         x = 2 * 34
-        first = sheet[grid._HEADER : grid._HEADER + 32, x : x + 32]
+        first = sheet[grid.HEADER : grid.HEADER + 32, x : x + 32]
         np.testing.assert_allclose(first.astype(int), np.asarray(Image.open(singles[0])).astype(int), atol=1)
     assert "start_and_now.png" in report["written"]
 

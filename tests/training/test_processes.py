@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 HERE = Path(__file__).parent
 
@@ -43,6 +44,7 @@ def train(records: Path, workdir: Path, processes: int, devices: int, steps: int
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one_and_continue(records: Path, tmp_path: Path) -> None:
     one = train(records, tmp_path / "one", processes=1, devices=2, steps=4)
     # Stopped after two steps and continued, with the other number of processes the second time.

@@ -6,8 +6,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from test_loop import run_config
 
-from tests.training.test_loop import run_config
 from xgan_jax.training import loop, profile
 
 

@@ -16,6 +16,7 @@ import csv
 import dataclasses
 import json
 import math
+import multiprocessing
 import os
 import shutil
 import sys
@@ -520,7 +521,8 @@ def draw_dataset(
     partial_out = out.with_name(out.name + ".partial")
     shutil.rmtree(partial_out, ignore_errors=True)
     bar = tqdm(total=2 * (count + test_count), desc="drawing", unit="picture", disable=None)
-    with ProcessPoolExecutor() as pool:
+    # Not forked: this process may have jax's threads.
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         for split, n in (("train", count), ("test", test_count)):
             for letter, style in zip("AB", STYLES, strict=True):
                 folder = partial_out / f"{split}{letter}"
