@@ -5,13 +5,14 @@
 #
 # Needs jax with its GPU and PyTorch with its own, beside the project's packages. To try it anywhere:
 #
-#     BATCH=4 STEPS=4 CYCLEGAN="--size 64 --blocks 2 --batch 1" bash benchmarks/gpu.sh /tmp/figures
+#     PATIENCE=9 BATCH=4 STEPS=4 CYCLEGAN="--size 64 --blocks 2 --batch 1" bash benchmarks/gpu.sh /tmp/figures
 set -uo pipefail
 cd "$(dirname "$0")/.."
 OUT=${1:-benchmarks/results}
 DATA=${2:-}
 BATCH=${BATCH:-256}
 STEPS=${STEPS:-50}
+PATIENCE=${PATIENCE:-1}  # times the seconds that each may take
 CYCLEGAN=${CYCLEGAN:---batch 8}
 mkdir -p "$OUT"
 export XLA_PYTHON_CLIENT_PREALLOCATE=false  # PyTorch shares the GPU
@@ -19,7 +20,7 @@ run() {
     local name=$1 limit=$2
     shift 2
     echo "== $name"
-    timeout "$limit" python "$@" --json "$OUT/$name.json" 2>&1 | tail -n 20 || echo "$name: failed or too slow"
+    timeout $((limit * PATIENCE)) python "$@" --json "$OUT/$name.json" 2>&1 | tail -n 20 || echo "$name: failed or too slow"
 }
 run train_step_gpu 110 benchmarks/train_step.py --dtype bfloat16 --batch "$BATCH" --steps "$STEPS"
 run train_step_gpu_batch32 80 benchmarks/train_step.py --dtype bfloat16 --batch $((BATCH > 8 ? BATCH / 8 : BATCH)) --steps "$STEPS"
