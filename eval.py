@@ -41,23 +41,23 @@ def main(argv: list[str]) -> None:
         report = evaluate(
             _WORKDIR.value,
             _OUT.value,
-            _STEP.value,
-            _COUNT.value,
-            _SINGLES.value,
-            _BEST.value,
-            _DATA.value,
+            step=_STEP.value,
+            count=_COUNT.value,
+            singles=_SINGLES.value,
+            best=_BEST.value,
+            data=_DATA.value,
         )
         if _METRICS.value:
             figures = measure(
                 _WORKDIR.value,
                 _OUT.value,
-                _STEP.value,
-                _BEST.value,
-                METRICS if _METRICS.value == ["all"] else _METRICS.value,
-                _METRICS_COUNT.value,
-                _INCEPTION.value,
-                _FORCE_FID.value,
-                _DATA.value,
+                step=_STEP.value,
+                best=_BEST.value,
+                metrics=METRICS if _METRICS.value == ["all"] else _METRICS.value,
+                count=_METRICS_COUNT.value,
+                inception_weights=_INCEPTION.value,
+                force_fid=_FORCE_FID.value,
+                data=_DATA.value,
             )
     except (ValueError, FileNotFoundError) as error:
         if os.environ.get("XGAN_TRACEBACK"):

@@ -20,34 +20,24 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import jax
-import numpy as np
 
 from benchmarks import machine
-from xgan_jax import method as methods
+from benchmarks.bare_step import BareStep, random_pictures
 from xgan_jax import startup, xgan
 from xgan_jax.config import Config, DataConfig, RunConfig
 from xgan_jax.data.prepare import prepare
-from xgan_jax.training import sharding
-from xgan_jax.training import state as states
 from xgan_jax.training.loop import train
-from xgan_jax.training.step import make_step
 
 
 def bare_step(config: Config, steps: int) -> float:
     """Images/s of the step alone, one call after the other without waiting."""
     config.data.cache, config.run.steps_per_call = "none", 1
-    method, mesh = methods.load(config), sharding.make_mesh()
-    state = jax.jit(lambda: states.create(method, config), out_shardings=sharding.replicated(mesh))()
-    shape = (config.run.batch_size, config.data.size, config.data.size, 3)
-    rng = np.random.default_rng(0)
-    batch = {d: rng.integers(0, 256, shape, dtype=np.uint8) for d in config.data.domains}
-    pictures = sharding.to_devices(batch, sharding.split(mesh))
-    compiled = make_step(method, config, mesh).lower(state, pictures).compile()
+    step = BareStep(config, random_pictures(config))
     rates = []
     for _ in range(4):
         start = time.perf_counter()
         for _ in range(steps):
-            state, metrics = compiled(state, pictures)
+            metrics = step()
         jax.block_until_ready(metrics)
         rates.append(steps * 2 * config.run.batch_size / (time.perf_counter() - start))
     return statistics.median(rates[1:])

@@ -46,9 +46,6 @@ SETS: dict[str, dict[str, tuple[str, list[str]]]] = {
             ["--config.weights.teacher=1", "--config.networks.teacher=xgan_jax.evaluation.judge:as_teacher"],
         ),
     },
-    "plus": {
-        "xgan_plus": ("xgan_plus", []),
-    },
 }
 
 

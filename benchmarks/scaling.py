@@ -25,13 +25,9 @@ from benchmarks import machine
 def measure(batches: list[int], width: float, steps: int) -> list[dict[str, Any]]:
     """In a process that has its devices: seconds a step for each batch size, and what devices exchange."""
     import jax
-    import numpy as np
 
-    from xgan_jax import method as methods
+    from benchmarks.bare_step import BareStep, random_pictures
     from xgan_jax.config import Config, DataConfig
-    from xgan_jax.training import sharding
-    from xgan_jax.training import state as states
-    from xgan_jax.training.step import make_step
     from xgan_jax.xgan import Networks, Weights
 
     found = []
@@ -39,23 +35,15 @@ def measure(batches: list[int], width: float, steps: int) -> list[dict[str, Any]
         networks = Networks(width=width, discriminator_width=width, embedding_size=int(1024 * width))
         config = Config(method="xgan", networks=networks, weights=Weights(), data=DataConfig())
         config.run.batch_size = batch
-        method, mesh = methods.load(config), sharding.make_mesh()
-        create = jax.jit(
-            lambda m=method, c=config: states.create(m, c), out_shardings=sharding.replicated(mesh)
-        )
-        state = create()
-        rng = np.random.default_rng(0)
-        shape = (batch, config.data.size, config.data.size, 3)
-        pictures = {d: rng.integers(0, 256, shape, dtype=np.uint8) for d in config.data.domains}
-        pictures = sharding.to_devices(pictures, sharding.split(mesh))
-        compiled = make_step(method, config, mesh).lower(state, pictures).compile()
+        step = BareStep(config, random_pictures(config))
         times = []
         for _ in range(steps + 2):
             start = time.perf_counter()
-            state, metrics = compiled(state, pictures)
-            jax.block_until_ready(metrics)
+            jax.block_until_ready(step())
             times.append(time.perf_counter() - start)
-        exchanged = re.findall(r" (all-\w+|reduce-scatter|collective-\w+)(?:-start)?\(", compiled.as_text())
+        exchanged = re.findall(
+            r" (all-\w+|reduce-scatter|collective-\w+)(?:-start)?\(", step.compiled.as_text()
+        )
         found.append({"batch": batch, "seconds": statistics.median(times[2:]), "exchanges": len(exchanged)})
     return found
 

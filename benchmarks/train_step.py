@@ -22,19 +22,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import jax
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import machine, torch_twin
-from xgan_jax import method as methods
+from benchmarks.bare_step import BareStep, random_pictures
 from xgan_jax import startup, xgan
 from xgan_jax.baselines import cyclegan
 from xgan_jax.config import Config, OptimizerConfig
-from xgan_jax.training import sharding
-from xgan_jax.training import state as states
 from xgan_jax.training.profile import copy_rate
-from xgan_jax.training.step import make_step
 
 
 def make_config(case: str, size: int, batch: int, dtype: str, blocks: int) -> Config:
@@ -78,21 +74,13 @@ def matrix_product_rates(on_gpu: bool, bf16: bool) -> tuple[float, float]:
     return rates[0], rates[1]
 
 
-class Ours:
-    """Our compiled step and its state."""
+def waited(step: BareStep) -> Callable[[], None]:
+    """A call that returns when its step is done."""
 
-    def __init__(self, config: Config, batch: dict[str, np.ndarray]):
-        method, mesh = methods.load(config), sharding.make_mesh()
-        create = jax.jit(lambda: states.create(method, config), out_shardings=sharding.replicated(mesh))
-        self.state = create()
-        self.batch = sharding.to_devices(batch, sharding.split(mesh))
-        start = time.perf_counter()
-        self.compiled = make_step(method, config, mesh).lower(self.state, self.batch).compile()
-        self.compile_seconds = time.perf_counter() - start
+    def run() -> None:
+        jax.block_until_ready(step())
 
-    def __call__(self) -> None:
-        self.state, metrics = self.compiled(self.state, self.batch)
-        jax.block_until_ready(metrics)
+    return run
 
 
 def timed(run: Callable[[], None], n: int) -> list[float]:
@@ -128,10 +116,8 @@ def main() -> None:
     if on_gpu and arguments.dtype == "float32":  # JAX's default precision on such GPUs is TF32
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
 
-    rng = np.random.default_rng(0)
-    shape = (batch_size, size, size, 3)
-    batch = {d: rng.integers(0, 256, shape, dtype=np.uint8) for d in config.data.domains}
-    ours = Ours(config, batch)
+    batch = random_pictures(config)
+    ours = BareStep(config, batch)
 
     theirs_batch = [torch.tensor(x.transpose(0, 3, 1, 2).copy(), device=device) for x in batch.values()]
     make_twin = torch_twin.CycleGAN if arguments.case == "cyclegan" else torch_twin.XGAN
@@ -169,10 +155,10 @@ def main() -> None:
         plain.step([x[:1].cpu() for x in theirs_batch])
     del plain
 
-    runs: dict[str, Callable[[], None]] = {"ours": ours, "pytorch": theirs(twin)}
+    runs: dict[str, Callable[[], None]] = {"ours": waited(ours), "pytorch": theirs(twin)}
     if arguments.case == "xgan":
         config.weights.r1, config.weights.r1_every = 1.0, 16
-        runs["ours with R1"] = Ours(config, batch)
+        runs["ours with R1"] = waited(BareStep(config, batch))
     for run in runs.values():
         timed(run, 3)
     times: dict[str, list[float]] = {name: [] for name in runs}

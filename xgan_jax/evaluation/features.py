@@ -8,8 +8,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Float, UInt8
 
+from xgan_jax.evaluation.batches import in_batches
 from xgan_jax.nets import inception as network
 from xgan_jax.torch_weights import read_torch
 
@@ -31,16 +32,7 @@ def inception(path: str | os.PathLike[str], batch: int = 32) -> FeatureNetwork:
     variables = network.from_torch(read_torch(path))
     apply = jax.jit(network.Inception().apply)
 
-    def features(pictures: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n d"]:
-        parts = []
-        for start in range(0, len(pictures), batch):
-            part = pictures[start : start + batch]
-            # Always the same batch size, so that one program is compiled.
-            filled = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.uint8)])
-            result = apply(variables, filled)
-            assert isinstance(result, Array)
-            parts.append(np.asarray(result)[: len(part)])
-        return np.concatenate(parts)
-
     digest = hashlib.blake2b(Path(path).read_bytes(), digest_size=6).hexdigest()
-    return FeatureNetwork(f"inception-{digest}", features)
+    return FeatureNetwork(
+        f"inception-{digest}", lambda pictures: in_batches(lambda x: apply(variables, x), pictures, batch)
+    )

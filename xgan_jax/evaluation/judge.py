@@ -8,6 +8,7 @@ It never sees a translation while it is trained, and no translator is ever train
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from tqdm import trange
 from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
 from xgan_jax.data.augment import augment, to_float
+from xgan_jax.evaluation.batches import in_batches
 from xgan_jax.evaluation.labels import Attribute, read_attributes
 from xgan_jax.nets.judge import Judge as Network
 from xgan_jax.training.step import compiler_options
 
 STEPS = 1000  # on the embedded data every attribute is then read right in over 86 of 100 test pictures
+_BATCH = 256
 VERSION = 1  # of the network and its training; another number trains anew
 Pictures = UInt8[np.ndarray, "_ s s 3"]
 Values = dict[str, dict[str, tuple[str, ...]]]  # {domain: {attribute: its values}}
@@ -36,30 +39,41 @@ class Judge:
     """A trained judge. `values[domain][attribute]` are the words of its answers; `name` holds a hash of its
     weights, so that figures say by whom they were measured."""
 
-    domains: tuple[str, ...]
     values: Values
     variables: Any
     size: int
     name: str
 
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """In the order of the logits."""
+        return tuple(self.values)
+
+    @cached_property
+    def _compiled(self) -> tuple[Any, Any]:
+        """The functions behind `features` and `read`, compiled at their first call."""
+        network = _network(self.size, self.values)
+
+        def read(variables: Any, images: Array, domain: str) -> Any:
+            by_domain, attributes = network.apply(variables, {domain: to_float(images)})
+            return by_domain[domain], attributes[domain]
+
+        features = jax.jit(lambda v, x: network.apply(v, to_float(x), method="features"))
+        return features, jax.jit(read, static_argnums=2)
+
     def features(self, pictures: Pictures) -> Float[np.ndarray, "n f"]:
         """The features of pictures of any domain."""
-        network = _network(self.size, self.values)
-        return _batched(
-            jax.jit(lambda v, x: network.apply(v, to_float(x), method="features")), self.variables, pictures
-        )
+        function, _ = self._compiled
+        found: np.ndarray = in_batches(lambda x: function(self.variables, x), pictures, _BATCH)
+        return found
 
     def read(
         self, pictures: Pictures, domain: str
     ) -> tuple[Float[np.ndarray, "n d"], dict[str, Float[np.ndarray, "n v"]]]:
         """Pictures taken for ones of `domain`: logits of the domains, and of the values of each attribute."""
-        network = _network(self.size, self.values)
-
-        def logits(variables: Any, images: Array) -> Any:
-            by_domain, attributes = network.apply(variables, {domain: to_float(images)})
-            return by_domain[domain], attributes[domain]
-
-        return _batched(jax.jit(logits), self.variables, pictures)
+        _, function = self._compiled
+        by_domain, attributes = in_batches(lambda x: function(self.variables, x, domain), pictures, _BATCH)
+        return by_domain, attributes
 
 
 def _network(size: int, values: Values) -> Network:
@@ -69,17 +83,6 @@ def _network(size: int, values: Values) -> Network:
 def _initial(network: Network, seed: int = 0) -> Any:
     images = {d: jnp.zeros((1, network.size, network.size, 3)) for d in network.domains}
     return network.init(jax.random.key(seed), images)
-
-
-def _batched(function: Any, variables: Any, pictures: Pictures, batch: int = 256) -> Any:
-    """`function` over all pictures, in batches of one size so that it is compiled once."""
-    parts = []
-    for start in range(0, len(pictures), batch):
-        part = pictures[start : start + batch]
-        filled = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.uint8)])
-        result = jax.device_get(function(variables, filled))
-        parts.append(jax.tree.map(lambda x, n=part.shape[0]: x[:n], result))
-    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
 def _losses(
@@ -145,7 +148,7 @@ def train_judge(data: DataConfig, steps: int, batch: int = 64, seed: int = 0) ->
             for d in data.domains
         }
         variables, state = step(variables, state, images, numbers, jax.random.fold_in(key, i))
-    return _named(data.domains, values, jax.device_get(variables), data.size)
+    return _named(values, jax.device_get(variables), data.size)
 
 
 def _rarity(attribute: Attribute) -> Float[np.ndarray, "v"]:
@@ -165,11 +168,11 @@ def _roughen(images: Float[Array, "b s s 3"], key: Array) -> Float[Array, "b s s
     return jnp.where(kind == 0, images, jnp.where(kind == 1, blurred, noisy))
 
 
-def _named(domains: tuple[str, ...], values: Values, variables: Any, size: int) -> Judge:
+def _named(values: Values, variables: Any, size: int) -> Judge:
     digest = hashlib.blake2b(digest_size=6)
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
-    return Judge(domains, values, variables, size, f"judge-{digest.hexdigest()}")
+    return Judge(values, variables, size, f"judge-{digest.hexdigest()}")
 
 
 def load_judge(data: DataConfig, seed: int = 0) -> Judge:
@@ -200,7 +203,7 @@ def load_judge(data: DataConfig, seed: int = 0) -> Judge:
         values = {d: {a: tuple(v) for a, v in values[d].items()} for d in data.domains}
         shapes = jax.eval_shape(lambda: _initial(_network(data.size, values)))
         variables = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
-        return _named(data.domains, values, variables, data.size)
+        return _named(values, variables, data.size)
     judge = train_judge(data, STEPS, seed=seed)
     folder.mkdir(exist_ok=True)
     partial = path.with_suffix(".partial")

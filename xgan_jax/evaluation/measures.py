@@ -23,6 +23,7 @@ from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
 from xgan_jax.data.augment import to_float
 from xgan_jax.evaluation import distances, page, truth
+from xgan_jax.evaluation.batches import in_batches
 from xgan_jax.evaluation.features import FeatureNetwork, inception
 from xgan_jax.evaluation.judge import Judge, load_judge
 from xgan_jax.evaluation.labels import Attribute, read_attributes, translated_numbers
@@ -31,7 +32,6 @@ from xgan_jax.method import Method
 
 Pictures = UInt8[np.ndarray, "_ s s 3"]
 METRICS = ("truth", "attributes", "kid", "fid", "manifold", "embedding")
-_BATCH = 64
 
 
 @dataclass
@@ -148,15 +148,14 @@ def embedding_measures(
     if run.method.embed is None:
         return None
     embed = run.method.embed
+    compiled = jax.jit(lambda p, e, x, domain: embed(p, e, to_float(x), domain), static_argnums=3)
     z = {}
     for domain, images in pictures.items():
-        function = jax.jit(lambda p, e, x, d=domain: embed(p, e, to_float(x), d))
-        parts = []
-        for start in range(0, len(images), _BATCH):
-            part = images[start : start + _BATCH]
-            filled = np.concatenate([part, np.zeros((_BATCH - len(part), *part.shape[1:]), np.uint8)])
-            parts.append(np.asarray(function(run.params, run.extra, filled))[: len(part)])
-        z[domain] = np.concatenate(parts).astype(np.float64)
+
+        def embedded(x: UInt8[np.ndarray, "b s s 3"], domain: str = domain) -> Any:
+            return compiled(run.params, run.extra, x, domain)
+
+        z[domain] = in_batches(embedded, images, 64).astype(np.float64)
     everything = np.concatenate(list(z.values()))
     of = np.repeat(np.arange(len(z)), [len(part) for part in z.values()])
     d = distances.squared_distances(everything, everything)
@@ -195,7 +194,8 @@ def measure(
     Args:
       step, best, data: as `load_run`.
       metrics: of `METRICS`. "truth" is left out where no true counterparts are known, "attributes" where
-        source and target have no label in common, "fid" where there are too few pictures or no weights.
+        source and target have no label in common, "fid" without weights, or with fewer than 2,048 pictures
+        unless it is forced.
       count: test pictures of each domain; None for all.
       inception_weights: PyTorch's file of FID's Inception; with it KID and manifold are also measured in
         its features, and FID at all.
@@ -205,7 +205,7 @@ def measure(
       the content of `metrics.json`.
 
     Raises:
-      ValueError: an unknown metric, or FID was asked for and cannot be. Else as `load_run`.
+      ValueError: an unknown metric. Else as `load_run`.
     """
     for name in metrics:
         if name not in METRICS:

@@ -43,10 +43,9 @@ class Cases:
     score_name: str
 
 
-def _image(picture: UInt8[np.ndarray, "_ _ 3"], scale: int = 1) -> str:
-    large = picture.repeat(scale, 0).repeat(scale, 1)
+def _image(picture: UInt8[np.ndarray, "_ _ 3"]) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(large).save(buffer, "PNG")
+    Image.fromarray(picture).save(buffer, "PNG")
     return f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
 
@@ -92,15 +91,15 @@ def _curves(workdir: Path) -> list[str]:
 
 
 def _timeline(workdir: Path, size: int) -> str:
-    """The first row of every sheet in `samples/`: one picture of each domain through training."""
-    rows, names = [], []
-    for path in sorted((workdir / "samples").glob("step_*.png")):
-        rows.append(decode(path.read_bytes())[HEADER : HEADER + size])
-        names.append(f"{int(path.stem.removeprefix('step_')):,}")
-    if not rows:
+    """The first row of sheets in `samples/`: one picture of each domain through training."""
+    sheets = sorted((workdir / "samples").glob("step_*.png"))
+    if not sheets:
         return ""
-    keep = np.unique(np.linspace(0, len(rows) - 1, min(12, len(rows))).round().astype(int))
-    figures = [f"<figure>{_image(rows[i])}<figcaption>step {names[i]}</figcaption></figure>" for i in keep]
+    figures = []
+    for i in np.unique(np.linspace(0, len(sheets) - 1, min(12, len(sheets))).round().astype(int)):
+        row = decode(sheets[i].read_bytes())[HEADER : HEADER + size]
+        step = int(sheets[i].stem.removeprefix("step_"))
+        figures.append(f"<figure>{_image(row)}<figcaption>step {step:,}</figcaption></figure>")
     return "<h2>One picture of each domain through training</h2>" + "".join(figures)
 
 

@@ -21,6 +21,7 @@ from xgan_jax.config import Config
 from xgan_jax.data import pictures, pipeline
 from xgan_jax.data.augment import to_float, to_uint8
 from xgan_jax.evaluation import grid
+from xgan_jax.evaluation.batches import in_batches
 from xgan_jax.method import Method
 from xgan_jax.training import state as states
 from xgan_jax.training.checkpoint import CheckpointError, Checkpoints
@@ -112,13 +113,9 @@ def translate_all(
     target: str,
     batch_size: int = 32,
 ) -> Pictures:
-    """Any number of pictures, in batches of one size so that one program is compiled."""
-    parts = []
-    for start in range(0, len(images), batch_size):
-        part = images[start : start + batch_size]
-        filled = np.concatenate([part, np.zeros((batch_size - len(part), *part.shape[1:]), np.uint8)])
-        parts.append(np.asarray(translator(params, extra, filled, source, target))[: len(part)])
-    return np.concatenate(parts)
+    """Any number of pictures."""
+    result: Pictures = in_batches(lambda x: translator(params, extra, x, source, target), images, batch_size)
+    return result
 
 
 def evaluate(

@@ -8,10 +8,10 @@ from jaxtyping import Array, Float
 
 from xgan_jax.nets.layers import (
     ACTIVATIONS,
-    Conv,
     Norm,
     ResidualBlock,
     TransposedConv,
+    conv,
     deinterleave,
     he_normal,
     interleave,
@@ -76,7 +76,7 @@ class Decoder(nn.Module):
         options = (self.kernel, self.norm, self.activation, self.dtype, self.resize)
         self.deconv1: nn.Module
         if self.embedding_side > 1:
-            self.deconv1 = Conv(self._channels(first), dtype=self.dtype)
+            self.deconv1 = conv(self._channels(first), 3, self.dtype)
         else:
             # The table's deconv1: one bias a channel, so the product itself has none.
             self.deconv1 = nn.Dense(

@@ -8,10 +8,10 @@ from jaxtyping import Array, Float
 
 from xgan_jax.nets.layers import (
     ACTIVATIONS,
-    Conv,
     Norm,
     ResidualBlock,
     StridedConv,
+    conv,
     deinterleave,
     dense,
     interleave,
@@ -77,7 +77,7 @@ class Encoder(nn.Module):
         self.shared = DownStack(shared, *options)
         self.residual = [ResidualBlock(self.norm, self.activation, self.dtype) for _ in range(self.blocks)]
         if self.embedding_side > 1:
-            self.embedding = Conv(self.embedding_size // self.embedding_side**2, 1, self.dtype)
+            self.embedding = conv(self.embedding_size // self.embedding_side**2, 1, self.dtype)
         else:
             self.fc1 = dense(self.embedding_size, self.dtype)
             self.fc2 = dense(self.embedding_size, self.dtype)

@@ -302,23 +302,16 @@ class Norm(nn.Module):
         return instance_norm(x.astype(jnp.float32), scale, offset).astype(self.dtype)
 
 
-class Conv(nn.Module):
-    """Convolution with stride 1, zero-padded, and its bias: `[b, h, w, i] -> [b, h, w, features]`."""
-
-    features: int
-    kernel: int = 3
-    dtype: Any = jnp.float32
-    kernel_init: nn.initializers.Initializer = he_normal
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h w o"]:
-        return nn.Conv(
-            self.features,
-            (self.kernel, self.kernel),
-            dtype=self.dtype,
-            kernel_init=self.kernel_init,
-            name="conv",
-        )(x)
+def conv(
+    features: int,
+    size: int,
+    dtype: Any,
+    padding: Any = "SAME",
+    kernel_init: nn.initializers.Initializer = he_normal,
+    name: str | None = None,
+) -> nn.Conv:
+    """A convolution with stride 1 and bias."""
+    return nn.Conv(features, (size, size), padding=padding, dtype=dtype, kernel_init=kernel_init, name=name)
 
 
 class ResidualBlock(nn.Module):
@@ -336,7 +329,7 @@ class ResidualBlock(nn.Module):
         y = x
         for i, init in ((1, he_normal), (2, nn.initializers.zeros)):
             y = ACTIVATIONS[self.activation](Norm(self.norm, self.dtype, name=f"norm{i}")(y, train))
-            y = Conv(x.shape[-1], dtype=self.dtype, kernel_init=init, name=f"conv{i}")(y)
+            y = conv(x.shape[-1], 3, self.dtype, kernel_init=init, name=f"conv{i}")(y)
         return x + y
 
 

@@ -1,5 +1,6 @@
 """CycleGAN's networks: the residual generator and the PatchGAN discriminator (Zhu et al. 2017, appendix)."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from xgan_jax.nets import layers
 from xgan_jax.nets.layers import ACTIVATIONS, Norm, StridedConv, TransposedConv
 
 normal_002 = nn.initializers.normal(0.02)
@@ -17,9 +19,8 @@ def reflect_pad(x: Float[Array, "b h w c"], pad: int) -> Float[Array, "b h2 w2 c
     return jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
 
 
-def conv(features: int, size: int, dtype: Any, padding: Any = "VALID", name: str | None = None) -> nn.Conv:
-    """A convolution with stride 1 and bias, initialised as CycleGAN's."""
-    return nn.Conv(features, (size, size), padding=padding, dtype=dtype, kernel_init=normal_002, name=name)
+# As CycleGAN initialises it, over a border that is already there.
+conv = functools.partial(layers.conv, padding="VALID", kernel_init=normal_002)
 
 
 class ResidualBlock(nn.Module):
@@ -40,8 +41,8 @@ class ResNetGenerator(nn.Module):
 
     c7s1-64, d128, d256, R256 x `blocks`, u128, u64, c7s1-3 (times `width` / 64). Instance normalisation has
     no parameters. The residual blocks are one scanned block, whose parameters have a leading dimension
-    `blocks`. `resize` enlarges by nearest neighbour and a 3x3
-    convolution where the paper has a transposed one, against checkerboards.
+    `blocks`. `resize` enlarges by nearest neighbour and a 3x3 convolution where the paper has a transposed
+    one, against checkerboards.
     """
 
     blocks: int = 9

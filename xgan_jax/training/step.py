@@ -26,9 +26,8 @@ def compiler_options() -> dict[str, str | bool]:
     """XLA's options for the step.
 
     On CPU: convolutions by Eigen, matrix products and sums by YNN (XLA's default gives YNN the convolutions
-    too, which is slower at them: `benchmarks/README.md`); and the better of two
-    analyses of what may be overwritten, without which moments and weights are copied before every
-    update, half of its time.
+    too, which is slower at them: `benchmarks/README.md`); and the better of two analyses of what may be
+    overwritten, without which moments and weights are copied before every update, half of its time.
     """
     if jax.default_backend() != "cpu":
         return {}
