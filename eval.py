@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
         sys.exit(f"eval.py does not know the argument {argv[1]!r}: see eval.py --help.")
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     from xgan_jax import startup
-    from xgan_jax.evaluation.measures import METRICS, measure, summary
+    from xgan_jax.evaluation.measures import measure, summary
     from xgan_jax.evaluation.translate import evaluate
 
     startup.keep_compiled_programs()
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
                 _OUT.value,
                 step=_STEP.value,
                 best=_BEST.value,
-                metrics=METRICS if _METRICS.value == ["all"] else _METRICS.value,
+                metrics=None if _METRICS.value == ["all"] else _METRICS.value,
                 count=_METRICS_COUNT.value,
                 inception_weights=_INCEPTION.value,
                 force_fid=_FORCE_FID.value,

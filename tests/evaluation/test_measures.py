@@ -168,6 +168,13 @@ def test_unknown_metrics_are_refused(run_folder: Path) -> None:
         measures.measure(run_folder, metrics=("fidd",))
 
 
+def test_fid_that_cannot_be_had_is_refused(run_folder: Path) -> None:
+    with pytest.raises(ValueError, match="FID is measured in Inception's features: give --inception_weights"):
+        measures.measure(run_folder, metrics=("fid",))
+    with pytest.raises(ValueError, match=f"FID of {TEST} pictures .* use KID, or force it"):
+        measures.measure(run_folder, metrics=("fid",), inception_weights="not read before the refusal")
+
+
 def test_the_best_checkpoint_is_kept_and_survives_a_restart(
     run_folder: Path, drawn: Path, tmp_path: Path
 ) -> None:

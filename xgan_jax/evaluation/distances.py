@@ -63,18 +63,27 @@ def kid(
     return Spread(float(np.mean(values)), float(np.std(values)))
 
 
+def check_fid_count(pictures: int) -> None:
+    """Refuses an FID of too few.
+
+    Raises:
+      ValueError: `pictures`, the smaller side's number, is under 2,048.
+    """
+    if pictures < FID_MINIMUM:
+        raise ValueError(
+            f"FID of {pictures} pictures mostly measures how few they are ({FID_MINIMUM:,} is the least): "
+            "use KID, or force it."
+        )
+
+
 def fid(a: Features, b: Features, *, force: bool = False) -> float:
     """Fréchet distance between normal distributions of the same means and covariances.
 
     Raises:
       ValueError: fewer than 2,048 pictures on a side, unless `force`.
     """
-    smaller = min(len(a), len(b))
-    if smaller < FID_MINIMUM and not force:
-        raise ValueError(
-            f"FID of {smaller} pictures mostly measures how few they are ({FID_MINIMUM:,} is the least): "
-            "use KID, or force it."
-        )
+    if not force:
+        check_fid_count(min(len(a), len(b)))
     a, b = a.astype(np.float64), b.astype(np.float64)
     s, t = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     # The eigenvalues of s t are those of the symmetric root(s) t root(s), which are real and not negative.

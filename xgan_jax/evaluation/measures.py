@@ -183,7 +183,7 @@ def measure(
     out: str | os.PathLike[str] | None = None,
     step: int | None = None,
     best: bool = False,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] | None = None,
     count: int | None = None,
     inception_weights: str | None = None,
     force_fid: bool = False,
@@ -193,9 +193,9 @@ def measure(
 
     Args:
       step, best, data: as `load_run`.
-      metrics: of `METRICS`. "truth" is left out where no true counterparts are known, "attributes" where
-        source and target have no label in common, "fid" without weights, or with fewer than 2,048 pictures
-        unless it is forced.
+      metrics: of `METRICS`; None for all that can be had: FID is then left out without weights, and with
+        fewer than 2,048 pictures unless it is forced. "truth" gives nothing where no true counterparts are
+        known, "attributes" where source and target have no label in common.
       count: test pictures of each domain; None for all.
       inception_weights: PyTorch's file of FID's Inception; with it KID and manifold are also measured in
         its features, and FID at all.
@@ -205,15 +205,24 @@ def measure(
       the content of `metrics.json`.
 
     Raises:
-      ValueError: an unknown metric. Else as `load_run`.
+      ValueError: an unknown metric, or FID is asked for and cannot be had. Else as `load_run`.
     """
-    for name in metrics:
+    for name in metrics or ():
         if name not in METRICS:
             raise ValueError(f"the metric {name!r} is unknown: use {', '.join(METRICS)} or all.")
     workdir = Path(workdir)
     folder = Path(out) if out is not None else workdir / "eval"
     run = load_run(workdir, step, best, data)
     test = TestSet(run.config.data, count)
+    fewest = min(len(pictures) for pictures in test.pictures.values())
+    if metrics is None:
+        with_fid = inception_weights and (force_fid or fewest >= distances.FID_MINIMUM)
+        metrics = [name for name in METRICS if name != "fid" or with_fid]
+    elif "fid" in metrics:
+        if not inception_weights:
+            raise ValueError("FID is measured in Inception's features: give --inception_weights, or use kid.")
+        if not force_fid:
+            distances.check_fid_count(fewest)
     judge = load_judge(run.config.data)
     networks = [FeatureNetwork(judge.name, judge.features)]
     if inception_weights is not None:
@@ -266,9 +275,7 @@ def measure(
             if "manifold" in metrics:
                 figures["manifold"] = distances.manifold(of_real, of_translated)._asdict()
             if "fid" in metrics and network.name.startswith("inception"):
-                enough = min(len(of_real), len(of_translated)) >= distances.FID_MINIMUM
-                if enough or force_fid:
-                    figures["fid"] = distances.fid(of_real, of_translated, force=force_fid)
+                figures["fid"] = distances.fid(of_real, of_translated, force=force_fid)
             found[network.name] = figures
             if counterpart is None and network.name == judge.name:
                 near = distances.squared_distances(of_translated, of_real).min(1)
