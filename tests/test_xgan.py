@@ -449,8 +449,9 @@ def test_a_weight_of_zero_costs_nothing() -> None:
         {"gan_form": "ns", "gan_directions": "forward", "classifier_normalise": False},
         {"cycle": 10.0, "identity": 5.0, "total_variation": 0.1, "ramp_steps": 10},
         {"domain_form": "confusion"},
-        {"embedding_side": 4, "blocks": 1, "resize": True, "norm": "none"},
+        {"embedding_side": 4, "blocks": 1, "private_blocks": 1, "resize": True, "norm": "none"},
         {"embedding_side": 8, "embedding_size": 64, "discriminator_augment": True, "r1": 1.0, "r1_every": 1},
+        {"discriminator_spectral": True},
     ],
 )
 def test_every_switch_gives_finite_losses_and_gradients(changes) -> None:

@@ -33,6 +33,7 @@ class Networks:
     width: float = 1.0  # multiplies the channels of encoder and decoder
     discriminator_width: float = 1.0  # and of the discriminators
     embedding_size: int = 1024
+    private_blocks: int = 0  # residual blocks at the private end, before sharing begins and after it ends
     embedding_side: int = 1  # above 1: no fully connected layers, the embedding is a map of this side
     blocks: int = 0  # residual blocks before and after the embedding, shared
     resize: bool = False  # the decoder enlarges by nearest neighbour and 3x3 convolutions: no checkerboards
@@ -40,6 +41,7 @@ class Networks:
     norm: str = "instance"  # instance | batch | none
     activation: str = "leaky_relu"  # encoder and discriminator: leaky_relu | relu | elu | silu
     decoder_activation: str = "relu"
+    discriminator_spectral: bool = False  # spectral normalisation of the discriminators
     discriminator_augment: bool = False  # DiffAugment before the discriminators, for small datasets
     classifier_layers: int = 3  # hidden layers of the domain classifier, embedding_size wide
     classifier_normalise: bool = True  # it sees embeddings at unit scale
@@ -128,7 +130,7 @@ def build(config: Config) -> Method:
         value = getattr(networks, name)
         if not 0 < value < float("inf"):
             raise ValueError(f"config.networks.{name} is {value}: use a number above zero.")
-    for name in ("classifier_layers", "blocks"):
+    for name in ("classifier_layers", "blocks", "private_blocks"):
         if getattr(networks, name) < 0:
             raise ValueError(f"config.networks.{name} is {getattr(networks, name)}: use zero or more.")
     side = networks.embedding_side
@@ -168,6 +170,7 @@ def build(config: Config) -> Method:
         networks.embedding_size,
         networks.embedding_side,
         networks.blocks,
+        networks.private_blocks,
         networks.kernel,
         networks.norm,
         networks.activation,
@@ -179,6 +182,7 @@ def build(config: Config) -> Method:
         networks.width,
         networks.embedding_side,
         networks.blocks,
+        networks.private_blocks,
         networks.resize,
         networks.kernel,
         networks.norm,
@@ -186,14 +190,21 @@ def build(config: Config) -> Method:
         dtype,
     )
     discriminator = Discriminator(
-        size, networks.discriminator_width, networks.kernel, networks.norm, networks.activation, dtype
+        size,
+        networks.discriminator_width,
+        networks.kernel,
+        networks.norm,
+        networks.activation,
+        dtype,
+        networks.discriminator_spectral,
     )
     classifier = DomainClassifier(
         len(domains),
-        networks.embedding_size,
+        networks.embedding_size if side == 1 else 64,
         networks.classifier_layers,
         networks.classifier_normalise,
         dtype,
+        side,
     )
     judged = domains if weights.gan_directions == "both" else domains[1:]
     if not weights.gan:
@@ -272,7 +283,7 @@ def build(config: Config) -> Method:
         logits: Array = discriminator.apply(variables, images, mutable=["batch_stats"])[0]
         return logits
 
-    def classify(params: Params, z: Float[Array, "b e"]) -> Float[Array, "b d"]:
+    def classify(params: Params, z: Float[Array, "b e"]) -> Float[Array, "n d"]:
         logits = classifier.apply({"params": params["classifier"]}, z)
         assert isinstance(logits, jax.Array)  # and no state beside it: none is mutable
         return logits

@@ -136,3 +136,19 @@ def test_a_resize_kernel_enlarges_and_convolves() -> None:
     np.testing.assert_allclose(found, expected, atol=2e-5)
     flat = layers.transposed_conv(jnp.ones((1, 6, 6, 3)), layers.resize_kernel(kernel))[0, 1:-1, 1:-1]
     np.testing.assert_allclose(flat, jnp.broadcast_to(flat[0, 0], flat.shape), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3, 16), (4, 4, 32, 64), (512, 1)])
+def test_spectral_norm(shape: tuple[int, ...]) -> None:
+    kernel = jax.random.normal(jax.random.key(0), shape)
+    values = np.linalg.svd(np.asarray(kernel).reshape(-1, shape[-1]), compute_uv=False)
+    normed = layers.spectral_norm(kernel)
+    np.testing.assert_allclose(normed, kernel / values[0], rtol=2e-3)
+    # The gradient is that of the largest singular value itself.
+    direction = jax.random.normal(jax.random.key(1), shape)
+
+    def exact(k):
+        return (k / jnp.linalg.svd(k.reshape(-1, shape[-1]), compute_uv=False)[0] * direction).sum()
+
+    ours = jax.grad(lambda k: (layers.spectral_norm(k) * direction).sum())(kernel)
+    np.testing.assert_allclose(ours, jax.grad(exact)(kernel), atol=2e-2 * float(jnp.abs(ours).max()))

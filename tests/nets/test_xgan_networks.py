@@ -127,6 +127,23 @@ def test_a_residual_block_begins_as_the_identity() -> None:
     assert count(variables["params"]) == 2 * (9 * 4 * 4 + 4)
 
 
+@pytest.mark.parametrize("side", [1, 16])
+def test_private_blocks_belong_to_a_domain(side: int) -> None:
+    encoder = Encoder(DOMAINS, 64, 0.25, 16 * 4 * side, side, private_blocks=2, norm="none")
+    params = shapes(encoder, images(64))
+    for domain in DOMAINS:
+        own = params[f"private_{domain}"]
+        assert (
+            own["block1"]["conv1"]["kernel"].shape == own["block2"]["conv2"]["kernel"].shape == (3, 3, 16, 16)
+        )
+    decoder = Decoder(DOMAINS, 64, 0.25, side, private_blocks=1, norm="none")
+    z = {domain: jnp.zeros((1, 16 * 4 * side)) for domain in DOMAINS}
+    params = shapes(decoder, z, (("face", "face"), ("anime", "anime")))
+    channels = 2048 // max(side, 8) // 4
+    for domain in DOMAINS:
+        assert params[f"private_{domain}"]["block1"]["conv1"]["kernel"].shape == (3, 3, channels, channels)
+
+
 def test_only_the_pairs_asked_for_are_decoded() -> None:
     decoder = Decoder(DOMAINS, 32, 0.25)
     z = {domain: jax.random.normal(jax.random.key(i), (2, 16)) for i, domain in enumerate(DOMAINS)}
@@ -154,3 +171,22 @@ def test_classifier_does_not_see_the_scale_of_an_embedding() -> None:
     )
     free = DomainClassifier(2, 16, 1, normalise=False)
     assert np.abs(free.apply(variables, z) - free.apply(variables, 1000 * z)).max() > 1
+
+
+def test_a_map_is_classified_place_by_place() -> None:
+    classifier = DomainClassifier(2, 8, 1, normalise=False, side=8)
+    z = jax.random.normal(jax.random.key(0), (3, 8 * 8 * 4))
+    logits, variables = classifier.init_with_output(jax.random.key(1), z)
+    assert logits.shape == (3 * 64, 2)
+    changed = classifier.apply(variables, z.at[1, :4].add(1.0))  # the first place of the second map
+    difference = np.abs(changed - logits).max(-1).reshape(3, 8, 8)
+    assert difference[1, :2, :2].min() > 0
+    assert difference.sum() == pytest.approx(difference[1, :2, :2].sum())
+
+
+def test_a_spectral_discriminator_does_not_see_the_scale_of_its_kernels() -> None:
+    x = jax.random.normal(jax.random.key(0), (4, 32, 32, 3))
+    discriminator = Discriminator(32, norm="none", spectral=True)
+    logits, variables = discriminator.init_with_output(jax.random.key(1), x)
+    larger = jax.tree.map(lambda w: 10 * w if w.ndim > 1 else w, variables)
+    np.testing.assert_allclose(discriminator.apply(larger, x), logits, rtol=1e-4)

@@ -31,9 +31,12 @@ class UpStack(nn.Module):
     dtype: Any
     resize: bool = False
     pixels: bool = False
+    blocks: int = 0  # residual blocks before them
 
     @nn.compact
     def __call__(self, x: Float[Array, "b s s c"], train: bool) -> Float[Array, "b t t d"]:
+        for i in range(self.blocks):
+            x = ResidualBlock(self.norm, self.activation, self.dtype, name=f"block{i + 1}")(x, train)
         for i, features in enumerate(self.channels):
             deconv = TransposedConv(
                 features, self.kernel, self.dtype, resize=self.resize, name=f"deconv{i + 1}"
@@ -53,7 +56,8 @@ class Decoder(nn.Module):
     max(32, 2048 / r) * width: 512, 256, 128, 64 at 64 px, then 3 and tanh.
 
     With `embedding_side` = r > 1 the embedding is a map of that side (see `Encoder`): deconv1 is then a 3x3
-    convolution that keeps it, before `blocks` shared residual blocks and the layers from there on. With
+    convolution that keeps it, before `blocks` shared residual blocks and the layers from there on. Each
+    domain's own part begins with `private_blocks`, at 8x8, or 16x16 where the embedding has that side. With
     `resize` every transposed convolution is an enlargement and a 3x3 convolution.
     """
 
@@ -62,6 +66,7 @@ class Decoder(nn.Module):
     width: float = 1.0
     embedding_side: int = 1
     blocks: int = 0
+    private_blocks: int = 0
     resize: bool = False
     kernel: int = 4
     norm: str = "instance"
@@ -86,7 +91,10 @@ class Decoder(nn.Module):
         self.residual = [ResidualBlock(self.norm, self.activation, self.dtype) for _ in range(self.blocks)]
         self.norm1 = Norm(self.norm, self.dtype)
         self.shared = UpStack(shared, *options)
-        self.private = {domain: UpStack((*private, 3), *options, pixels=True) for domain in self.domains}
+        self.private = {
+            domain: UpStack((*private, 3), *options, pixels=True, blocks=self.private_blocks)
+            for domain in self.domains
+        }
 
     def _channels(self, side: int) -> int:
         return max(4, round(self.width * max(32, 2048 // side)))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-from xgan_jax.nets.layers import ACTIVATIONS, Norm, StridedConv, dense
+from xgan_jax.nets.layers import ACTIVATIONS, Norm, StridedConv, conv, dense
 
 
 class Discriminator(nn.Module):
@@ -16,6 +16,8 @@ class Discriminator(nn.Module):
 
     Strided convolutions down to 4x4 with 16, then 32, 32, ... channels (times `width`), the first
     without normalisation; one fully connected logit, float32, no sigmoid.
+
+    With `spectral` every layer's kernel is divided by its largest singular value (Miyato et al. 2018).
     """
 
     size: int = 64
@@ -24,17 +26,20 @@ class Discriminator(nn.Module):
     norm: str = "instance"
     activation: str = "leaky_relu"
     dtype: Any = jnp.float32
+    spectral: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b s s 3"]) -> Float[Array, "b"]:
         for i in range(self.size.bit_length() - 3):
             features = max(4, round(self.width * (16 if i == 0 else 32)))
-            x = StridedConv(features, self.kernel, dtype=self.dtype, name=f"conv{i + 1}")(x)
+            x = StridedConv(
+                features, self.kernel, dtype=self.dtype, spectral=self.spectral, name=f"conv{i + 1}"
+            )(x)
             if i > 0:
                 # Batch statistics of the call itself: a discriminator is never used for evaluation.
                 x = Norm(self.norm, self.dtype, name=f"norm{i + 1}")(x, True)
             x = ACTIVATIONS[self.activation](x)
-        logits = dense(1, self.dtype, name="fc1")(x.reshape(x.shape[0], -1))
+        logits = dense(1, self.dtype, spectral=self.spectral, name="fc1")(x.reshape(x.shape[0], -1))
         return logits[:, 0].astype(jnp.float32)
 
 
@@ -64,12 +69,15 @@ def differentiable_augmentation(x: Float[Array, "b s s 3"], key: Key[Array, ""])
 
 
 class DomainClassifier(nn.Module):
-    """XGAN's c_dann: `[b, embedding_size] -> [b, domains]` logits.
+    """XGAN's c_dann: `[b, embedding_size] -> [n, domains]` logits, n = b.
 
     The paper gives no layers; three hidden ones of the embedding's size follow the XGAN-v2 port
     (1024-1024-1024, leaky ReLU). Each embedding is first brought to zero mean and unit variance over its
     dimensions (`normalise`): behind a gradient reversal the encoders could otherwise raise the
     classifier's loss without end by letting the embedding grow, and do (`docs/choices.md`).
+
+    Of a map (`side` > 1) it sees each place with its surroundings, through 3x3 convolutions, and answers for
+    each: n = b * side**2. A classifier of the whole map tells the domains' proportions apart without fail.
     """
 
     domains: int = 2
@@ -77,11 +85,19 @@ class DomainClassifier(nn.Module):
     layers: int = 3
     normalise: bool = True
     dtype: Any = jnp.float32
+    side: int = 1
 
     @nn.compact
-    def __call__(self, z: Float[Array, "b e"]) -> Float[Array, "b d"]:
+    def __call__(self, z: Float[Array, "b e"]) -> Float[Array, "n d"]:
         if self.normalise:
             z = nn.LayerNorm(use_bias=False, use_scale=False, dtype=jnp.float32)(z)
+        if self.side > 1:
+            z = z.reshape(len(z), self.side, self.side, -1)
+            for i in range(self.layers):
+                layer = conv(self.features, 3, self.dtype, name=f"conv{i + 1}")
+                z = ACTIVATIONS["leaky_relu"](layer(z))
+            z = dense(self.domains, self.dtype, name="logits")(z).astype(jnp.float32)
+            return z.reshape(-1, self.domains)
         for i in range(self.layers):
             z = ACTIVATIONS["leaky_relu"](dense(self.features, self.dtype, name=f"fc{i + 1}")(z))
         return dense(self.domains, self.dtype, name="logits")(z).astype(jnp.float32)

@@ -29,6 +29,7 @@ class DownStack(nn.Module):
     norm: str
     activation: str
     dtype: Any
+    blocks: int = 0  # residual blocks behind them
 
     @nn.compact
     def __call__(self, x: Float[Array, "b s s c"], train: bool) -> Float[Array, "b t t d"]:
@@ -36,6 +37,8 @@ class DownStack(nn.Module):
             x = StridedConv(features, self.kernel, dtype=self.dtype, name=f"conv{i + 1}")(x)
             x = Norm(self.norm, self.dtype, name=f"norm{i + 1}")(x, train)
             x = ACTIVATIONS[self.activation](x)
+        for i in range(self.blocks):
+            x = ResidualBlock(self.norm, self.activation, self.dtype, name=f"block{i + 1}")(x, train)
         return x
 
 
@@ -50,7 +53,7 @@ class Encoder(nn.Module):
 
     With `embedding_side` = r > 1 the convolutions stop at r x r, and the embedding is a map of that side,
     flattened: the place of things is kept where the paper's fully connected layers have to learn it. `blocks`
-    residual blocks, shared, stand before it.
+    residual blocks, shared, stand before it; `private_blocks` at 16x16, at the end of each domain's own part.
     """
 
     domains: tuple[str, ...]
@@ -59,6 +62,7 @@ class Encoder(nn.Module):
     embedding_size: int = 1024
     embedding_side: int = 1
     blocks: int = 0
+    private_blocks: int = 0
     kernel: int = 4
     norm: str = "instance"
     activation: str = "leaky_relu"
@@ -73,7 +77,9 @@ class Encoder(nn.Module):
         private = tuple(self._channels(side) for side in sides if side >= 16)
         shared = tuple(self._channels(side) for side in sides if side < 16)
         options = (self.kernel, self.norm, self.activation, self.dtype)
-        self.private = {domain: DownStack(private, *options) for domain in self.domains}
+        self.private = {
+            domain: DownStack(private, *options, blocks=self.private_blocks) for domain in self.domains
+        }
         self.shared = DownStack(shared, *options)
         self.residual = [ResidualBlock(self.norm, self.activation, self.dtype) for _ in range(self.blocks)]
         if self.embedding_side > 1:

@@ -201,18 +201,41 @@ def resize_kernel(kernel: Float[Array, "3 3 o i"]) -> Float[Array, "4 4 o i"]:
     return jnp.stack(columns, 1)
 
 
+def spectral_norm(kernel: Float[Array, "*k o"]) -> Float[Array, "*k o"]:
+    """`kernel` over its largest singular value, as a matrix of `o` columns (Miyato et al. 2018, eq. 8).
+
+    The singular vector, which is not differentiated, is found anew in each call by squaring the columns'
+    products six times (64 power iterations), so there is no state to keep.
+    """
+    m = kernel.reshape(-1, kernel.shape[-1])
+    products = lax.stop_gradient(m.T @ m)
+    for _ in range(6):
+        products = products / (jnp.linalg.norm(products) + 1e-30)
+        products = products @ products
+    # A power of a matrix with one large eigenvalue: every column is its vector, the longest most exactly.
+    vector = products[:, jnp.argmax(jnp.diagonal(products))]
+    largest = jnp.linalg.norm(m @ (vector / (jnp.linalg.norm(vector) + 1e-30)))
+    return kernel / (largest + 1e-12)
+
+
 class StridedConv(nn.Module):
-    """`strided_conv` with its kernel and bias: `[b, h, w, i] -> [b, h/2, w/2, features]`."""
+    """`strided_conv` with its kernel and bias: `[b, h, w, i] -> [b, h/2, w/2, features]`.
+
+    With `spectral` the kernel is divided by its largest singular value (`spectral_norm`).
+    """
 
     features: int
     kernel: int = 4
     dtype: Any = jnp.float32
     kernel_init: nn.initializers.Initializer = he_normal
+    spectral: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        if self.spectral:
+            kernel = spectral_norm(kernel)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         y = strided_conv(x.astype(self.dtype), kernel.astype(self.dtype))
         return y + bias.astype(self.dtype)
@@ -333,9 +356,13 @@ class ResidualBlock(nn.Module):
         return x + y
 
 
-def dense(features: int, dtype: Any, name: str | None = None) -> nn.Dense:
-    """A matrix product with bias, He-initialised."""
-    return nn.Dense(features, dtype=dtype, kernel_init=he_normal, name=name)
+def dense(features: int, dtype: Any, spectral: bool = False, name: str | None = None) -> nn.Dense:
+    """A matrix product with bias, He-initialised; with `spectral` its kernel has spectral norm 1."""
+
+    def product(x: Array, kernel: Array, *how: Any, **options: Any) -> Array:
+        return lax.dot_general(x, spectral_norm(kernel) if spectral else kernel, *how, **options)
+
+    return nn.Dense(features, dtype=dtype, kernel_init=he_normal, dot_general=product, name=name)
 
 
 def interleave(
