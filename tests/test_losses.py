@@ -134,3 +134,11 @@ def test_r1_is_half_the_squared_gradient() -> None:
     steep = jnp.array([0.0, 0.0, 1.0])
     one = losses.r1(lambda x: steep * (x * slope).sum((1, 2, 3)), real)
     assert float(one) == pytest.approx(float(linear) / 3, rel=1e-5)
+
+
+def test_weight_decay_is_adams_coupled_one() -> None:
+    params = {"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([3.0])}
+    assert losses.weight_decay(params, 0.1) == pytest.approx(0.5 * 0.1 * 5)
+    gradient = jax.grad(losses.weight_decay)(params, 0.1)
+    np.testing.assert_allclose(gradient["kernel"], 0.1 * params["kernel"])
+    assert gradient["bias"] == 0

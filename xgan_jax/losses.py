@@ -5,6 +5,7 @@ al. 2017, section 3), DANN (Ganin et al. 2016), CycleGAN (Zhu et al. 2017), DTN 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -173,3 +174,12 @@ def total_variation(x: Float[Array, "b h w c"]) -> Scalar:
     dx = x[:, :-1, 1:] - x[:, :-1, :-1]
     dy = x[:, 1:, :-1] - x[:, :-1, :-1]
     return jnp.sqrt(jnp.square(dx) + jnp.square(dy) + 1e-12).mean()
+
+
+def weight_decay(params: Any, strength: float) -> Scalar:
+    """Half the squared length of all kernels (of two dimensions or more), times `strength`.
+
+    Its gradient is `strength` times the kernel: Adam's coupled weight decay.
+    """
+    squares = [jnp.square(x).sum() for x in jax.tree.leaves(params) if x.ndim > 1]
+    return 0.5 * strength * sum(squares, jnp.zeros(()))

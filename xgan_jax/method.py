@@ -41,6 +41,8 @@ class Method:
       computes what their losses share (the translations) once.
     `translate(params, extra, images, source, target)`: `[b, s, s, 3]` to `[b, s, s, 3]`, in [-1, 1].
     `embed(params, extra, images, domain)`: `[b, s, s, 3]` to `[b, e]`, where the method has one.
+    `attend(params, extra, images, source, target)`: `[b, s, s, 3]` to where the translation's network looks,
+      `[b, h, w]`, larger is more, where the method has attention.
     `project(params)`: applied to the parameters after every update (clipping, for example).
     """
 
@@ -49,6 +51,7 @@ class Method:
     losses: Callable[[str, Params, Extra, dict[str, Images], Key[Array, ""], Int[Array, ""]], Terms]
     translate: Callable[[Params, Extra, Images, str, str], Images]
     embed: Callable[[Params, Extra, Images, str], Float[Array, "b e"]] | None = None
+    attend: Callable[[Params, Extra, Images, str, str], Float[Array, "b h w"]] | None = None
     project: Callable[[Params], Params] = _unchanged
 
 

@@ -4,12 +4,14 @@ import json
 import zipfile
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from xgan_jax.config import Config, DataConfig, RunConfig
 from xgan_jax.evaluation import grid, translate
+from xgan_jax.method import Method, Terms
 from xgan_jax.training import loop
 from xgan_jax.training.checkpoint import CheckpointError
 from xgan_jax.xgan import Networks, Weights
@@ -43,6 +45,25 @@ def test_eval_draws_both_directions_and_says_what(run: Path, tmp_path: Path) -> 
         first = sheet[grid.HEADER : grid.HEADER + 32, x : x + 32]
         np.testing.assert_allclose(first.astype(int), np.asarray(Image.open(singles[0])).astype(int), atol=1)
     assert "start_and_now.png" in report["written"]
+
+
+def test_attention_is_a_column_of_its_own() -> None:
+    """Blue where the network does not look, red where it does, over the picture."""
+
+    def translate_(params, extra, images, source, target):
+        return -images
+
+    def attend(params, extra, images, source, target):
+        return jnp.zeros((len(images), 4, 4)).at[:, 0, 0].set(7.0)
+
+    method = Method(lambda key: ({}, {}), {}, lambda *_: Terms({}, {}, {}), translate_, attend=attend)
+    pictures = {d: np.full((2, 16, 16, 3), 128, np.uint8) for d in ("face", "anime")}
+    sheets = grid.translations(grid.make_sampler(method, tuple(pictures)), {}, {}, pictures)
+    sheet = sheets["face2anime"][grid.HEADER :]
+    assert sheet.shape == (2 * 18 - 2, 5 * 18 - 2, 3)
+    where = sheet[:16, 2 * 18 : 2 * 18 + 16].astype(int)
+    assert where[0, 0, 0] > where[0, 0, 2] and where[-1, -1, 2] > where[-1, -1, 0]
+    assert (sheet[:16, 3 * 18 : 3 * 18 + 16] < 128).all(), "the translation follows"
 
 
 def test_eval_uses_the_average_of_the_step_asked_for(run: Path, tmp_path: Path) -> None:

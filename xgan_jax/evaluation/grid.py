@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, UInt8
+from jaxtyping import Array, Float, UInt8
 from PIL import Image, ImageDraw
 
 from xgan_jax.data.augment import to_float, to_uint8
@@ -67,7 +68,8 @@ Sampler = Callable[[Any, Any, dict[str, Pictures]], dict[tuple[str, str], Array]
 def make_sampler(method: Method, domains: Sequence[str]) -> Sampler:
     """A compiled function from (params, extra, {domain: uint8 pictures}) to every picture of a grid.
 
-    The result, uint8: {(s, s): reconstructions, (s, t): translations, (s, "round trip t"): back again}.
+    The result, uint8: {(s, s): reconstructions, (s, t): translations, (s, "round trip t"): back again}, and
+    where the method has attention (s, "attention t"): where it looks.
     """
 
     @jax.jit
@@ -81,24 +83,38 @@ def make_sampler(method: Method, domains: Sequence[str]) -> Sampler:
                     translated = method.translate(params, extra, x, s, t)
                     results[s, t] = translated
                     results[s, f"round trip {t}"] = method.translate(params, extra, translated, t, s)
+                    if method.attend is not None:
+                        attention = method.attend(params, extra, x, s, t)
+                        results[s, f"attention {t}"] = highlighted(x, attention)
         return jax.tree.map(to_uint8, results)
 
     return sample
 
 
+def highlighted(images: Float[Array, "b s s 3"], attention: Float[Array, "b h w"]) -> Float[Array, "b s s 3"]:
+    """Pictures in [-1, 1] under their attention, blue where it is least in a picture to red where most."""
+    low, high = attention.min((1, 2), keepdims=True), attention.max((1, 2), keepdims=True)
+    heat = jax.image.resize((attention - low) / (high - low + 1e-6), images.shape[:3], "linear")[..., None]
+    colours = jnp.clip(1.5 - jnp.abs(4 * heat - jnp.array([3.0, 2.0, 1.0])), 0, 1)
+    return 0.5 * images + 0.5 * (2 * colours - 1)
+
+
 def translations(
     sampler: Sampler, params: Any, extra: Any, pictures: Mapping[str, Pictures]
 ) -> dict[str, Picture]:
-    """One grid a direction, {"face2anime": ...}: a row a picture; input, reconstruction, translation,
-    round trip from left to right."""
+    """One grid a direction, {"face2anime": ...}: a row a picture; input, reconstruction, where the network
+    looks (if it has attention), translation, round trip from left to right."""
     results = jax.device_get(sampler(params, extra, dict(pictures)))
     grids = {}
     for s, inputs in pictures.items():
         for t in pictures:
             if t != s:
-                columns = [inputs, results[s, s], results[s, t], results[s, f"round trip {t}"]]
-                sheet = tile(np.stack([np.asarray(column) for column in columns], 1))
-                grids[f"{s}2{t}"] = titled(sheet, [s, "rec.", t, "back"])
+                columns = {s: inputs, "rec.": results[s, s]}
+                if (s, f"attention {t}") in results:
+                    columns["where"] = results[s, f"attention {t}"]
+                columns |= {t: results[s, t], "back": results[s, f"round trip {t}"]}
+                sheet = tile(np.stack([np.asarray(column) for column in columns.values()], 1))
+                grids[f"{s}2{t}"] = titled(sheet, list(columns))
     return grids
 
 

@@ -1,0 +1,24 @@
+"""U-GAT-IT's light model, 10.6 million parameters a generator, at 64 px (Kim et al. 2020).
+
+    xgan prepare --domain face=PATH --domain anime=PATH --out data/faces
+    python train.py --config configs/ugatit_light.py --workdir runs/ugatit_light --config.data.path=data/faces
+
+For one GPU. At 256 px: `--config.data.size=256 --config.data.shift=15`, and a million steps. The authors'
+users tell of blank pictures and of a weak anime-to-face side with the light model.
+"""
+
+from xgan_jax.baselines.ugatit import Networks, Weights
+from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig
+
+
+def get_config() -> Config:
+    return Config(
+        method="baselines.ugatit",
+        networks=Networks(light=True),
+        weights=Weights(),
+        data=DataConfig(size=64, shift=4),
+        optimizer=OptimizerConfig(
+            learning_rate=1e-4, decay_start=100_000, decay_steps=100_000, ema_decay=0.0
+        ),
+        run=RunConfig(steps=200_000, batch_size=1, checkpoint_every=5000, sample_every=5000),
+    )
