@@ -1,0 +1,21 @@
+"""One picture added to every picture (`xgan_jax/baselines/mean_difference.py`): what any method has to beat.
+
+    xgan prepare --domain face=PATH --domain anime=PATH --out data/faces
+    python train.py --config configs/mean_difference.py --workdir runs/mean --config.data.path=data/faces
+
+A minute on any machine. Expect the source with a faint mask of the other domain's mean over it.
+"""
+
+from xgan_jax.baselines.mean_difference import Networks, Weights
+from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig
+
+
+def get_config() -> Config:
+    return Config(
+        method="baselines.mean_difference",
+        networks=Networks(),
+        weights=Weights(),
+        data=DataConfig(size=64, shift=0),
+        optimizer=OptimizerConfig(learning_rate=1e-2, decay_start=500, decay_steps=500, ema_decay=0.99),
+        run=RunConfig(steps=1000, batch_size=100),
+    )

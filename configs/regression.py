@@ -1,0 +1,22 @@
+"""A convolutional encoder and decoder, trained towards any picture of the other domain
+(`xgan_jax/baselines/regression.py`).
+
+    xgan prepare --domain face=PATH --domain anime=PATH --out data/faces
+    python train.py --config configs/regression.py --workdir runs/regression --config.data.path=data/faces
+
+Minutes on two CPU cores. Expect one blurred mean face for every picture, the sooner the longer it trains.
+"""
+
+from xgan_jax.baselines.regression import Networks, Weights
+from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig
+
+
+def get_config() -> Config:
+    return Config(
+        method="baselines.regression",
+        networks=Networks(),
+        weights=Weights(),
+        data=DataConfig(size=64, shift=4),
+        optimizer=OptimizerConfig(learning_rate=1e-3, decay_start=1250, decay_steps=1250),
+        run=RunConfig(steps=2500, batch_size=32, sample_every=500),
+    )
