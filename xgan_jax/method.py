@@ -1,10 +1,12 @@
 """The contract that every translation method fulfils; `xgan.py` is the one to read."""
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from xgan_jax.config import Config, method_module
@@ -69,3 +71,34 @@ def abstract_init(method: Method) -> tuple[Params, Extra]:
     """Shapes and dtypes of `method.init`'s result, without computing it."""
     result: tuple[Params, Extra] = jax.eval_shape(method.init, jax.random.key(0))
     return result
+
+
+Teacher = tuple[Any, Callable[[Any, Images], Float[Array, "b e"]]]
+
+
+def load_teacher(config: Config) -> Teacher:
+    """A frozen embedding of pictures: calls the function that `config.networks.teacher` names, with `config`.
+
+    The name is "package.module:function". It returns (params, apply): `apply(params, images [b, s, s, 3] in
+    [-1, 1]) -> [b, config.networks.embedding_size]`.
+
+    Raises:
+      ValueError: there is no such function, or it gives another number of numbers.
+    """
+    name, size = config.networks.teacher, config.data.size
+    module, _, function = name.partition(":")
+    try:
+        params, apply = getattr(importlib.import_module(module), function)(config)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"config.networks.teacher is {name!r}, which does not load ({error}): "
+            'give "package.module:function" of a function that returns (params, apply).'
+        ) from error
+    example = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+    shape = jax.eval_shape(apply, params, example).shape
+    if shape != (2, config.networks.embedding_size):
+        raise ValueError(
+            f"config.networks.teacher gives {shape} for 2 pictures: it must give as many numbers a "
+            f"picture as config.networks.embedding_size, (2, {config.networks.embedding_size})."
+        )
+    return params, apply

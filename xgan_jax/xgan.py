@@ -8,8 +8,6 @@ normalisation, the classifier's layers, weights) is a field of `Networks` or `We
 """
 
 import dataclasses
-import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +18,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from xgan_jax import losses
 from xgan_jax.config import Config
-from xgan_jax.method import Extra, Images, Method, Params, Terms
+from xgan_jax.method import Extra, Images, Method, Params, Terms, load_teacher
 from xgan_jax.nets.decoder import Decoder
 from xgan_jax.nets.discriminator import Discriminator, DomainClassifier, differentiable_augmentation
 from xgan_jax.nets.encoder import Encoder
@@ -45,7 +43,7 @@ class Networks:
     discriminator_augment: bool = False  # DiffAugment before the discriminators, for small datasets
     classifier_layers: int = 3  # hidden layers of the domain classifier, embedding_size wide
     classifier_normalise: bool = True  # it sees embeddings at unit scale
-    teacher: str = ""  # "package.module:function", see `build`
+    teacher: str = ""  # "package.module:function", see `method.load_teacher`
 
 
 @dataclass
@@ -88,33 +86,12 @@ _CHOICES = {
     "weights.gan_directions": ("both", "forward"),
 }
 
-Teacher = tuple[Any, Callable[[Any, Images], Float[Array, "b e"]]]
-
-
-def load_teacher(name: str, config: Config) -> Teacher:
-    """Calls the function that `name` ("package.module:function") points to, with `config`.
-
-    It returns (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> [b, embedding_size]`.
-
-    Raises:
-      ValueError: there is no such function.
-    """
-    module, _, function = name.partition(":")
-    try:
-        result: Teacher = getattr(importlib.import_module(module), function)(config)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"config.networks.teacher is {name!r}, which does not load ({error}): "
-            'give "package.module:function" of a function that returns (params, apply).'
-        ) from error
-    return result
-
 
 def build(config: Config) -> Method:
     """XGAN as `config` describes it.
 
     A teacher (L_teach, any frozen embedding of pictures of the first domain) is named by
-    `config.networks.teacher`, see `load_teacher`; its parameters become the network "teacher".
+    `config.networks.teacher`, see `method.load_teacher`; its parameters become the network "teacher".
 
     Raises:
       ValueError: a field has no allowed value; the sentence names it and the allowed ones.
@@ -211,14 +188,7 @@ def build(config: Config) -> Method:
         judged = ()
     teacher_params, teacher_apply = None, None
     if weights.teacher:
-        teacher_params, teacher_apply = load_teacher(networks.teacher, config)
-        example = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
-        shape = jax.eval_shape(teacher_apply, teacher_params, example).shape
-        if shape != (2, networks.embedding_size):
-            raise ValueError(
-                f"config.networks.teacher gives {shape} for 2 pictures: it must give as many numbers a "
-                f"picture as config.networks.embedding_size, (2, {networks.embedding_size})."
-            )
+        teacher_params, teacher_apply = load_teacher(config)
 
     own = tuple((domain, domain) for domain in domains)
     crossed = tuple((s, t) for s in domains for t in domains if s != t)

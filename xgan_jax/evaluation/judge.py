@@ -5,6 +5,7 @@ any download, in the features of this network; figures name it ("judge") so that
 It never sees a translation while it is trained, and no translator is ever trained against it.
 """
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -215,17 +216,22 @@ def load_judge(data: DataConfig, seed: int = 0) -> Judge:
 
 
 def as_teacher(config: Config) -> tuple[Any, Any]:
-    """A judge's features as XGAN's teacher (L_teach, section 3.1), where the paper has a network of faces.
+    """A judge's features as XGAN's teacher (L_teach, section 3.1) and DTN's f, where the papers have a
+    network of faces.
 
-    For `config.networks.teacher = "xgan_jax.evaluation.judge:as_teacher"`. A judge of another seed than the
-    one that measures; its features, in fixed random directions, have the embedding's size and unit spread.
+    For `config.networks.teacher = "xgan_jax.evaluation.judge:as_teacher"`. Trained, as theirs, on the first
+    domain's pictures and labels alone, and another than the one that measures; its features, in fixed random
+    directions, have the embedding's size and unit spread.
 
     Returns:
       (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> [b, embedding_size]`.
     """
-    judge = load_judge(config.data, seed=1)
+    first = dataclasses.replace(config.data, domains=config.data.domains[:1])
+    judge = load_judge(first, seed=1)
+    if not any(judge.values.values()):
+        raise ValueError(f"{first.path} has no labels of {first.domains[0]} to learn features from")
     network = _network(judge.size, judge.values)
-    source = pipeline.open_pictures(config.data, config.data.domains[0], config.data.train_split)
+    source = pipeline.open_pictures(first, first.domains[0], first.train_split)
     features = judge.features(source.read(range(min(len(source), 512))))
     size = config.networks.embedding_size
     directions = (

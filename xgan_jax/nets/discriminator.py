@@ -43,6 +43,26 @@ class Discriminator(nn.Module):
         return logits[:, 0].astype(jnp.float32)
 
 
+class TernaryDiscriminator(nn.Module):
+    """DTN's: `[b, size, size, 3] -> [b, 3]` logits of translated, put through as it was, and real.
+
+    Strided convolutions down to 4x4 with 64, 128, 256, 512, ... channels (times `width`) and batch
+    normalisation, the first without; one fully connected layer.
+    """
+
+    width: float = 1.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b s s 3"]) -> Float[Array, "b 3"]:
+        for i in range(x.shape[1].bit_length() - 3):
+            x = StridedConv(max(4, round(self.width * (64 << i))), dtype=self.dtype, name=f"conv{i + 1}")(x)
+            if i > 0:
+                x = Norm("batch", self.dtype, name=f"norm{i + 1}")(x, True)
+            x = ACTIVATIONS["leaky_relu"](x)
+        return dense(3, self.dtype, name="logits")(x.reshape(x.shape[0], -1)).astype(jnp.float32)
+
+
 def differentiable_augmentation(x: Float[Array, "b s s 3"], key: Key[Array, ""]) -> Float[Array, "b s s 3"]:
     """DiffAugment (Zhao et al. 2020): brightness, saturation, contrast, a shift of an eighth of the side, and
     a square of half the side cut out, drawn for each picture; what leaves the picture is zero.

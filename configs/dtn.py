@@ -1,0 +1,23 @@
+"""DTN: generators on features that never change (Taigman et al. 2016), at 64 px.
+
+    xgan prepare --domain face=PATH --domain anime=PATH --labels face=LABELS.csv --out data/faces
+    python train.py --config configs/dtn.py --workdir runs/dtn --config.data.path=data/faces
+
+The features are of a network that is trained first, in a minute or two, on the labels of the first domain;
+any other is named by `networks.teacher` ("package.module:function"). Weights are the paper's for faces; batch
+size, rate and length it does not state, these are ours.
+"""
+
+from xgan_jax.baselines.dtn import Networks, Weights
+from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig
+
+
+def get_config() -> Config:
+    return Config(
+        method="baselines.dtn",
+        networks=Networks(),
+        weights=Weights(),
+        data=DataConfig(size=64, shift=4),
+        optimizer=OptimizerConfig(learning_rate=2e-4, decay_start=50_000, decay_steps=50_000),
+        run=RunConfig(steps=100_000, batch_size=32),
+    )
