@@ -26,7 +26,8 @@ ALLOWED = {
     "training": {"config", "data", "method", "evaluation", "training"},
     "startup": set(),
     "torch_weights": set(),
-    "cli": {"config", "data", "evaluation", "startup", "training"},
+    "convert": {"baselines", "config", "method", "nets", "torch_weights", "training"},
+    "cli": {"config", "convert", "data", "evaluation", "startup", "training"},
 }
 
 

@@ -1,4 +1,4 @@
-"""The `xgan` command: `xgan prepare` and `xgan translate`."""
+"""The `xgan` command: `xgan prepare`, `xgan translate` and `xgan convert`."""
 
 import argparse
 import os
@@ -50,6 +50,18 @@ OUTPUT/translate.json names those that could not be read.
 examples:
   xgan translate --workdir runs/my_run --input me.jpg --output out --direction face2anime
   xgan translate --workdir runs/my_run --input photos --output out --direction face2anime --crop none
+"""
+
+_CONVERT = """\
+Makes a run of weights that the authors' PyTorch codes saved, without PyTorch: to translate with, to
+evaluate (eval.py --data), or to train on from (train.py with the run's folder as --workdir).
+
+examples:
+  xgan convert --method cyclegan --weights checkpoints/selfie2anime --out runs/theirs
+  xgan convert --method ugatit --weights selfie2anime_params_latest.pt --out runs/theirs
+
+cyclegan: the folder with latest_net_G_A.pth and latest_net_G_B.pth; ugatit: the one file. The authors' A is
+the first of --domains. Discriminators that are there come along.
 """
 
 
@@ -120,6 +132,16 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="auto (the default) is the rule of the training pictures",
     )
+
+    convert = command("convert", "weights of the authors' PyTorch codes to a run", _CONVERT)
+    convert.set_defaults(run=_convert)
+    add = convert.add_argument
+    add("--method", required=True, choices=("cyclegan", "ugatit"), help="whose weights they are")
+    add("--weights", required=True, metavar="PATH", help="see above")
+    add("--out", required=True, metavar="RUN", help="the run's folder")
+    add("--domains", nargs=2, default=("face", "anime"), metavar=("A", "B"), help="(face anime)")
+    add("--size", type=int, choices=(32, 64, 128, 256), default=256, help="side of their pictures (256)")
+    add("--crop", choices=("center", "celeba", "none"), default="center", help="of pictures to translate")
     return parser
 
 
@@ -177,6 +199,15 @@ def _translate(args: argparse.Namespace) -> None:
         batch_size=args.batch_size,
         crop=args.crop,
     )
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from xgan_jax.convert import convert
+
+    config = convert(args.method, args.weights, args.out, args.domains, args.size, args.crop)
+    a, b = config.data.domains
+    print(f"{args.out}: {args.method} with {config.networks}")
+    print(f"  xgan translate --workdir {args.out} --input PICTURES --output DIR --direction {a}2{b}")
 
 
 if __name__ == "__main__":

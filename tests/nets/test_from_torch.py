@@ -1,6 +1,7 @@
 """The authors' networks, written down in PyTorch with their names, give what ours give on their weights."""
 
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,7 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from xgan_jax import cli
+from xgan_jax.evaluation.translate import load_run
 from xgan_jax.nets import from_torch, resnet, ugatit
+from xgan_jax.training import loop
 
 pytestmark = pytest.mark.torch
 
@@ -268,3 +272,68 @@ def test_other_weights_are_refused() -> None:
         from_torch.ugatit_generator(generator)
     with pytest.raises(ValueError, match=r"not a discriminator of U-GAT-IT"):
         from_torch.ugatit_discriminator(discriminator)
+
+
+def test_a_converted_cyclegan_translates_and_trains_on(
+    tmp_path: Path, records: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    theirs = {part: cyclegan_generator(4, 2) for part in ("G_A", "G_B")}
+    theirs |= {part: cyclegan_discriminator(8) for part in ("D_A", "D_B")}
+    for i, (part, module) in enumerate(theirs.items()):
+        for weight in module.parameters():
+            weight.data += 0.01 * i  # all four differ
+        torch.save(module.state_dict(), tmp_path / f"latest_net_{part}.pth")
+    out = tmp_path / "run"
+    options = [
+        "convert",
+        "--method",
+        "cyclegan",
+        "--weights",
+        str(tmp_path),
+        "--out",
+        str(out),
+        "--size",
+        "32",
+    ]
+    assert cli.main(options) == 0
+    assert "--direction face2anime" in capsys.readouterr().out
+    run = load_run(out)
+    x = pictures()
+    for (s, t), part in ((("face", "anime"), "G_A"), (("anime", "face"), "G_B")):
+        ours = run.method.translate(run.params, run.extra, jnp.asarray(x), s, t)
+        np.testing.assert_allclose(ours, their(theirs[part], x)[0], atol=1e-5)
+    np.testing.assert_array_equal(
+        run.params["discriminator"]["anime"]["conv1"]["bias"], state(theirs["D_A"])["model.0.bias"]
+    )
+    assert cli.main(options) == 2, "never over a run"
+    assert "is a run already: give another --out" in capsys.readouterr().err
+    config = run.config
+    config.data.path, config.run.steps, config.run.batch_size = str(records), 2, 8
+    config.run.allow_config_change = True
+    loop.train(config, out)
+    after = load_run(out)
+    change = np.abs(
+        np.asarray(after.params["generator"]["face2anime"]["stem"]["kernel"])
+        - np.asarray(run.params["generator"]["face2anime"]["stem"]["kernel"])
+    )
+    assert after.step == 2 and 0 < change.max() < 1e-3, "two steps of 2e-4 from their weights"
+
+
+def test_a_converted_ugatit_translates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    theirs = {part: ugatit_generator(4, 2, 32, True) for part in ("genA2B", "genB2A")}
+    theirs["genB2A"].conv1x1.bias.data += 0.1
+    file = tmp_path / "params_latest.pt"
+    torch.save({part: module.state_dict() for part, module in theirs.items()}, file)
+    options = ["--method", "ugatit", "--weights", str(file), "--domains", "selfie", "anime", "--size", "32"]
+    assert cli.main(["convert", *options, "--out", str(tmp_path / "run")]) == 0
+    run = load_run(tmp_path / "run")
+    assert run.config.networks.light and run.config.networks.width == 4
+    ours = run.method.translate(run.params, run.extra, jnp.asarray(pictures()), "anime", "selfie")
+    np.testing.assert_allclose(ours, their(theirs["genB2A"], pictures())[0], atol=1e-5)
+    torch.save({"something": torch.zeros(3)}, file)
+    assert cli.main(["convert", *options, "--out", str(tmp_path / "other")]) == 2
+    assert "holds no genA2B and genB2A" in capsys.readouterr().err

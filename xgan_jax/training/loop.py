@@ -406,14 +406,16 @@ def _train(config: Config, workdir: Path) -> TrainState:
         state = jax.jit(lambda: states.create(method, config), out_shardings=everywhere)()
     else:
         state, position = checkpoints.restore(abstract, found, everywhere)
-        if position["counts"] != counts and not run.allow_config_change:
+        # A run that began elsewhere (convert.py) has weights and no place in the data.
+        if position["counts"] not in (None, counts) and not run.allow_config_change:
             raise ValueError(
                 f"{data.path} holds {counts}, but this run was trained on {position['counts']} "
                 "pictures: point config.data.path at the same dataset, or allow the change with "
                 "--config.run.allow_config_change=True."
             )
         checkpoints.set_aside_after(found)
-        iterator.set_state(position["iterator"])
+        if position["iterator"] is not None:
+            iterator.set_state(position["iterator"])
         start = found
         say(f"continuing from step {start}")
         if start % run.steps_per_call:
