@@ -61,8 +61,11 @@ def load(config: Config) -> Method:
     """The method that `config.method` names, wired as `config` says.
 
     Raises:
-      ValueError: no such method, or it refuses the configuration.
+      ValueError: no such method, a weight below zero, or it refuses the configuration.
     """
+    for name, value in vars(config.weights).items():
+        if not isinstance(value, str) and not 0 <= value < float("inf"):
+            raise ValueError(f"config.weights.{name} is {value}: use zero or more.")
     method: Method = method_module(config.method).build(config)
     return method
 

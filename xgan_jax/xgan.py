@@ -7,7 +7,6 @@ normalisation, the classifier's layers, weights) is a field of `Networks` or `We
 `docs/choices.md` says why each default is what it is.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,9 +120,6 @@ def build(config: Config) -> Method:
             f"config.networks.embedding_size is {networks.embedding_size}, which a map of {side} x {side} "
             "cannot share equally: use a multiple."
         )
-    for name, value in dataclasses.asdict(weights).items():
-        if not isinstance(value, str) and not 0 <= value < float("inf"):
-            raise ValueError(f"config.weights.{name} is {value}: use zero or more.")
     if weights.r1_every < 1:
         raise ValueError(f"config.weights.r1_every is {weights.r1_every}: use one or more.")
     if weights.semantic and weights.semantic_standardise and config.run.batch_size < 2:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from xgan_jax import method as methods
-from xgan_jax.baselines import cyclegan
 from xgan_jax.baselines.cyclegan import Networks, Weights, from_pool
 from xgan_jax.config import Config, DataConfig
 from xgan_jax.nets.resnet import PatchDiscriminator, ResNetGenerator, reflect_pad
@@ -147,8 +146,8 @@ def test_zero_weights_and_bad_values() -> None:
     assert not any("identity" in name for name in terms) and extra == {}
     assert methods.load(tiny(gan=0.0)).players == {"generator": ("generator",)}
     with pytest.raises(ValueError, match=r"config.weights.cycle is -1"):
-        cyclegan.build(tiny(cycle=-1.0))
+        methods.load(tiny(cycle=-1.0))
     three = tiny()
     three.data.domains = ("a", "b", "c")
     with pytest.raises(ValueError, match="needs two domains"):
-        cyclegan.build(three)
+        methods.load(three)

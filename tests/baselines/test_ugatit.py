@@ -76,6 +76,7 @@ def test_layer_instance_norm_by_hand() -> None:
     np.testing.assert_allclose(mixed, 2 * (0.25 * instance + 0.75 * layer) + 1, atol=1e-5)
 
 
+@pytest.mark.slow  # a minute of compiling
 def test_terms_and_players() -> None:
     method = methods.load(tiny())
     params, extra = jax.jit(method.init)(KEY)

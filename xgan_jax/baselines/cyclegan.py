@@ -71,16 +71,12 @@ def build(config: Config) -> Method:
     """CycleGAN as `config` describes it.
 
     Raises:
-      ValueError: there are not two domains, or a weight is negative.
+      ValueError: there are not two domains.
     """
     networks: Networks = config.networks
     weights: Weights = config.weights
     if len(config.data.domains) != 2:
         raise ValueError(f"config.data.domains is {config.data.domains}: CycleGAN needs two domains.")
-    for name in ("gan", "cycle", "identity", "pool"):
-        value = getattr(weights, name)
-        if not 0 <= value < float("inf"):
-            raise ValueError(f"config.weights.{name} is {value}: use zero or more.")
     first, second = config.data.domains
     directions = ((first, second), (second, first))
     size = config.data.size

@@ -49,14 +49,10 @@ def build(config: Config) -> Method:
     """DTN as `config` describes it.
 
     Raises:
-      ValueError: f does not load, or a weight is negative.
+      ValueError: f does not load.
     """
     networks: Networks = config.networks
     weights: Weights = config.weights
-    for name in ("gan", "constancy", "identity", "total_variation"):
-        value = getattr(weights, name)
-        if not 0 <= value < float("inf"):
-            raise ValueError(f"config.weights.{name} is {value}: use zero or more.")
     domains = tuple(config.data.domains)
     size = config.data.size
     dtype = jnp.dtype(config.run.compute_dtype)
