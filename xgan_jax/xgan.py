@@ -30,9 +30,9 @@ class Networks:
     width: float = 1.0  # multiplies the channels of encoder and decoder
     discriminator_width: float = 1.0  # and of the discriminators
     embedding_size: int = 1024
-    private_blocks: int = 0  # residual blocks at the private end, before sharing begins and after it ends
     embedding_side: int = 1  # above 1: no fully connected layers, the embedding is a map of this side
     blocks: int = 0  # residual blocks before and after the embedding, shared
+    private_blocks: int = 0  # residual blocks of a domain's own, next to the shared layers
     resize: bool = False  # the decoder enlarges by nearest neighbour and 3x3 convolutions: no checkerboards
     kernel: int = 4  # 3 or 4; deconv1 is always 4x4
     norm: str = "instance"  # instance | batch | none
@@ -40,7 +40,7 @@ class Networks:
     decoder_activation: str = "relu"
     discriminator_spectral: bool = False  # spectral normalisation of the discriminators
     discriminator_augment: bool = False  # DiffAugment before the discriminators, for small datasets
-    classifier_layers: int = 3  # hidden layers of the domain classifier, embedding_size wide
+    classifier_layers: int = 3  # hidden layers of the domain classifier, embedding_size wide; on maps 64
     classifier_normalise: bool = True  # it sees embeddings at unit scale
     teacher: str = ""  # "package.module:function", see `method.load_teacher`
 
