@@ -9,7 +9,7 @@ from xgan_jax import losses
 from xgan_jax import method as methods
 from xgan_jax.baselines.dtn import PUT_THROUGH, REAL, TRANSLATED, Networks, Weights
 from xgan_jax.config import Config, DataConfig
-from xgan_jax.nets.discriminator import TernaryDiscriminator
+from xgan_jax.nets.discriminator import DCGANDiscriminator
 
 KEY = jax.random.key(0)
 DOMAINS = ("face", "anime")
@@ -68,7 +68,7 @@ def test_terms_by_hand_and_who_learns() -> None:
 
     def entropy(domain, x, wanted):
         variables = {"params": params["discriminator"][domain]}
-        logits = TernaryDiscriminator(0.0625).apply(variables, x, mutable=["batch_stats"])[0]
+        logits = DCGANDiscriminator(3, 0.0625).apply(variables, x, mutable=["batch_stats"])[0]
         return float(-jax.nn.log_softmax(logits)[:, wanted].mean())
 
     def f(x):

@@ -18,7 +18,7 @@ from xgan_jax import losses
 from xgan_jax.config import Config
 from xgan_jax.method import Extra, Images, Method, Params, Terms, load_teacher
 from xgan_jax.nets.decoder import Decoder
-from xgan_jax.nets.discriminator import TernaryDiscriminator
+from xgan_jax.nets.discriminator import DCGANDiscriminator
 from xgan_jax.nets.layers import deinterleave, interleave
 
 TRANSLATED, PUT_THROUGH, REAL = range(3)  # what the discriminator tells apart
@@ -62,7 +62,7 @@ def build(config: Config) -> Method:
         domain: Decoder((domain,), size, networks.width, resize=networks.resize, norm="batch", dtype=dtype)
         for domain in domains
     }
-    discriminator = TernaryDiscriminator(networks.discriminator_width, dtype)
+    discriminator = DCGANDiscriminator(3, networks.discriminator_width, dtype)
 
     def init(key: Key[Array, ""]) -> tuple[Params, Extra]:
         keys = iter(jax.random.split(key, 2 * len(domains)))

@@ -43,24 +43,25 @@ class Discriminator(nn.Module):
         return logits[:, 0].astype(jnp.float32)
 
 
-class TernaryDiscriminator(nn.Module):
-    """DTN's: `[b, size, size, 3] -> [b, 3]` logits of translated, put through as it was, and real.
+class DCGANDiscriminator(nn.Module):
+    """DCGAN's (Radford et al. 2016): `[b, size, size, 3] -> [b, outputs]` float32.
 
     Strided convolutions down to 4x4 with 64, 128, 256, 512, ... channels (times `width`) and batch
-    normalisation, the first without; one fully connected layer.
+    normalisation, the first without; one fully connected layer. In training the statistics are the batch's.
     """
 
+    outputs: int
     width: float = 1.0
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b s s 3"]) -> Float[Array, "b 3"]:
+    def __call__(self, x: Float[Array, "b s s 3"], train: bool = True) -> Float[Array, "b n"]:
         for i in range(x.shape[1].bit_length() - 3):
             x = StridedConv(max(4, round(self.width * (64 << i))), dtype=self.dtype, name=f"conv{i + 1}")(x)
             if i > 0:
-                x = Norm("batch", self.dtype, name=f"norm{i + 1}")(x, True)
+                x = Norm("batch", self.dtype, name=f"norm{i + 1}")(x, train)
             x = ACTIVATIONS["leaky_relu"](x)
-        return dense(3, self.dtype, name="logits")(x.reshape(x.shape[0], -1)).astype(jnp.float32)
+        return dense(self.outputs, self.dtype, name="logits")(x.reshape(x.shape[0], -1)).astype(jnp.float32)
 
 
 def differentiable_augmentation(x: Float[Array, "b s s 3"], key: Key[Array, ""]) -> Float[Array, "b s s 3"]:

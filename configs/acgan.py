@@ -1,0 +1,24 @@
+"""A conditional GAN, then an encoder into its latent (Dong et al. 2017), both steps in one run, at 64 px.
+
+    xgan prepare --domain face=PATH --domain anime=PATH --out data/faces
+    python train.py --config configs/acgan.py --workdir runs/acgan --config.data.path=data/faces
+
+The authors' rate, batch and lengths (100 epochs of some 16,000 pictures a domain, then 30,000 steps); two of
+their generator's steps to one of the discriminator's are here the discriminator's half rate, for all players
+move at once. Before `weights.encoder_start` samples are of an encoder that has not begun. For a GPU; on a
+laptop take `--config.networks.width=0.25 --config.networks.discriminator_width=0.5`.
+"""
+
+from xgan_jax.baselines.acgan import Networks, Weights
+from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig
+
+
+def get_config() -> Config:
+    return Config(
+        method="baselines.acgan",
+        networks=Networks(),
+        weights=Weights(encoder_start=50_000),
+        data=DataConfig(size=64, shift=4),
+        optimizer=OptimizerConfig(learning_rate=2e-4, discriminator_scale=0.5),
+        run=RunConfig(steps=80_000, batch_size=32),
+    )
