@@ -60,6 +60,10 @@ def teacher(config: configs.Config):
     return jnp.ones(()), lambda p, x: p * x.mean((1, 2, 3))[:, None].repeat(config.networks.embedding_size, 1)
 
 
+def maps(config: configs.Config):
+    return jnp.ones(()), lambda p, x: (p * x, [p * x, p * x[:, ::2, ::2]])
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
 def test_every_recipe_builds_and_translates(path: Path) -> None:
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -70,8 +74,9 @@ def test_every_recipe_builds_and_translates(path: Path) -> None:
     configs.validate(config)
     assert configs.from_json(configs.to_json(config)) == config
     assert "python" in module.__doc__ or "make" in module.__doc__, "the command stands at the top"
-    if getattr(config.networks, "teacher", ""):
-        config.networks.teacher = f"{__name__}:teacher"  # the recipe's own learns from data
+    for field, function in (("teacher", "teacher"), ("features", "maps")):
+        if getattr(config.networks, field, ""):  # the recipe's own learns from data
+            setattr(config.networks, field, f"{__name__}:{function}")
     method = methods.load(config)
     params, extra = methods.abstract_init(method)
     owners = [n for networks in method.players.values() for n in networks]

@@ -79,24 +79,37 @@ def abstract_init(method: Method) -> tuple[Params, Extra]:
 Teacher = tuple[Any, Callable[[Any, Images], Float[Array, "b e"]]]
 
 
-def load_teacher(config: Config) -> Teacher:
-    """A frozen embedding of pictures: calls the function that `config.networks.teacher` names, with `config`.
+def load_frozen(config: Config, field: str) -> tuple[Any, Callable[[Any, Images], Any]]:
+    """A network that no player moves: calls the function that `config.networks.FIELD` names, with `config`.
 
-    The name is "package.module:function". It returns (params, apply): `apply(params, images [b, s, s, 3] in
-    [-1, 1]) -> [b, config.networks.embedding_size]`.
+    The name is "package.module:function". It returns (params, apply); pictures given to `apply(params,
+    images)` are `[b, s, s, 3]` in [-1, 1].
 
     Raises:
-      ValueError: there is no such function, or it gives another number of numbers.
+      ValueError: there is no such function, or it refuses.
     """
-    name, size = config.networks.teacher, config.data.size
+    name = getattr(config.networks, field)
     module, _, function = name.partition(":")
     try:
         params, apply = getattr(importlib.import_module(module), function)(config)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
-            f"config.networks.teacher is {name!r}, which does not load ({error}): "
+            f"config.networks.{field} is {name!r}, which does not load ({error}): "
             'give "package.module:function" of a function that returns (params, apply).'
         ) from error
+    return params, apply
+
+
+def load_teacher(config: Config) -> Teacher:
+    """A frozen embedding of pictures, `config.networks.teacher` (see `load_frozen`).
+
+    Its `apply(params, images [b, s, s, 3]) -> [b, config.networks.embedding_size]`.
+
+    Raises:
+      ValueError: it does not load, or gives another number of numbers.
+    """
+    params, apply = load_frozen(config, "teacher")
+    size = config.data.size
     example = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
     shape = jax.eval_shape(apply, params, example).shape
     if shape != (2, config.networks.embedding_size):

@@ -11,7 +11,7 @@ import pytest
 
 from xgan_jax import cli
 from xgan_jax.evaluation.translate import load_run
-from xgan_jax.nets import from_torch, resnet, ugatit
+from xgan_jax.nets import from_torch, resnet, ugatit, vgg
 from xgan_jax.training import loop
 
 pytestmark = pytest.mark.torch
@@ -337,3 +337,26 @@ def test_a_converted_ugatit_translates(tmp_path: Path, capsys: pytest.CaptureFix
     torch.save({"something": torch.zeros(3)}, file)
     assert cli.main(["convert", *options, "--out", str(tmp_path / "other")]) == 2
     assert "holds no genA2B and genB2A" in capsys.readouterr().err
+
+
+def test_vgg19() -> None:
+    """Gatys et al.: average pooling, and maps after ReLU. torchvision's order of layers."""
+    from torch import nn
+
+    layers: list[Any] = []
+    channels = 3
+    for i, block in enumerate((*vgg.BLOCKS[:-1], (512,) * 4)):
+        layers += [nn.AvgPool2d(2)] if i else []
+        for features in block:
+            layers += [nn.Conv2d(channels, features, 3, padding=1), nn.ReLU()]
+            channels = features
+    stack = enlivened(nn.Sequential(OrderedDict((str(i), layer) for i, layer in enumerate(layers))))
+    x = pictures(1)
+    normalised = ((x + 1) / 2 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    params = from_torch.vgg19({f"features.{name}": value for name, value in state(stack).items()})
+    maps = vgg.VGG19().apply({"params": params}, jnp.asarray(x))
+    after = [1, 3, 6, 8, 11, 13, 15, 17, 20, 22, 24, 26, 29]  # the ReLUs
+    assert list(maps) == [f"conv{i}_{j + 1}" for i, b in enumerate(vgg.BLOCKS, 1) for j in range(len(b))]
+    for ours, layer in zip(maps.values(), after, strict=True):
+        (theirs,) = their(stack[: layer + 1], normalised.astype(np.float32))
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(1, np.abs(theirs).max()))

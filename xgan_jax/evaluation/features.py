@@ -5,12 +5,15 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 
+from xgan_jax.config import Config
 from xgan_jax.evaluation.batches import in_batches
+from xgan_jax.nets import from_torch, vgg
 from xgan_jax.nets import inception as network
 from xgan_jax.torch_weights import read_torch
 
@@ -36,3 +39,27 @@ def inception(path: str | os.PathLike[str], batch: int = 32) -> FeatureNetwork:
     return FeatureNetwork(
         f"inception-{digest}", lambda pictures: in_batches(lambda x: apply(variables, x), pictures, batch)
     )
+
+
+def vgg19(config: Config) -> tuple[Any, Any]:
+    """VGG-19's maps for style transfer, weights of torchvision's file `config.networks.weights_file`.
+
+    For `config.networks.features = "xgan_jax.evaluation.features:vgg19"`.
+
+    Returns:
+      (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> (content, [style, ...])`, conv4_2 and
+      the first convolution of each block (Gatys et al. 2016, section 3).
+
+    Raises:
+      ValueError: there is no such file, or it is another network's.
+    """
+    path = config.networks.weights_file
+    if not Path(path).is_file():
+        raise ValueError(f"config.networks.weights_file is {path!r}, which is no file")
+    params = from_torch.vgg19(read_torch(path))
+
+    def apply(params: Any, images: Float[Array, "b s s 3"]) -> tuple[Array, list[Array]]:
+        maps: Any = vgg.VGG19().apply({"params": params}, images)
+        return maps[vgg.CONTENT], [maps[name] for name in vgg.STYLE]
+
+    return params, apply

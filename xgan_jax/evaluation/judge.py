@@ -249,3 +249,22 @@ def as_teacher(config: Config) -> tuple[Any, Any]:
         return (found - params["mean"]) @ params["directions"]
 
     return jax.tree.map(jnp.asarray, params), apply
+
+
+def as_maps(config: Config) -> tuple[Any, Any]:
+    """A judge's maps for style transfer, where Gatys et al. have VGG-19's; not the one that measures.
+
+    For `config.networks.features = "xgan_jax.evaluation.judge:as_maps"`.
+
+    Returns:
+      (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> (content, [style, ...])`: the map of
+      an eighth of the side, and all maps.
+    """
+    judge = load_judge(config.data, seed=1)
+    network = _network(judge.size, judge.values)
+
+    def apply(params: Any, images: Float[Array, "b s s 3"]) -> tuple[Array, list[Array]]:
+        maps: Any = network.apply(params, images, method="maps")
+        return maps[2], maps
+
+    return judge.variables, apply

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from xgan_jax.nets.vgg import BLOCKS
+
 State = Mapping[str, np.ndarray]
 Params = dict[str, Any]
 
@@ -70,6 +72,19 @@ def cyclegan_discriminator(state: State) -> Params:
     if len(convolutions) != len(names):
         raise ValueError(f"{len(convolutions)} convolutions are not those of a 70x70 PatchGAN.")
     return dict(zip(names, convolutions, strict=True))
+
+
+def vgg19(state: State) -> Params:
+    """Parameters of `vgg.VGG19` from torchvision's VGG-19 (without batch normalisation).
+
+    Raises:
+      ValueError: it holds something else.
+    """
+    convolutions = _convolutions(state)
+    names = [f"conv{i}_{j + 1}" for i, block in enumerate(BLOCKS, 1) for j in range(len(block))]
+    if len(convolutions) != 16:
+        raise ValueError(f"{len(convolutions)} convolutions are not those of VGG-19.")
+    return dict(zip(names, convolutions, strict=False))
 
 
 def _attention(state: State) -> Params:

@@ -37,9 +37,16 @@ class Judge(nn.Module):
 
     def features(self, x: Float[Array, "b s s 3"], train: bool = False) -> Float[Array, "b f"]:
         """Of pictures in [-1, 1]."""
+        x = self.maps(x, train)[-1]
+        return jnp.concatenate([x.mean((1, 2)), x.max((1, 2))], -1)
+
+    def maps(self, x: Float[Array, "b s s 3"], train: bool = False) -> list[Float[Array, "b h w c"]]:
+        """What each convolution gives, after ReLU."""
+        found: list[Any] = []
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = jax.nn.relu(norm(conv(x), train))
-        return jnp.concatenate([x.mean((1, 2)), x.max((1, 2))], -1)
+            found.append(x)
+        return found
 
     def __call__(
         self, images: dict[str, Float[Array, "b s s 3"]], train: bool = False
