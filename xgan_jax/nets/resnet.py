@@ -42,7 +42,7 @@ class ResNetGenerator(nn.Module):
     c7s1-64, d128, d256, R256 x `blocks`, u128, u64, c7s1-3 (times `width` / 64). Instance normalisation has
     no parameters. The residual blocks are one scanned block, whose parameters have a leading dimension
     `blocks`. `resize` enlarges by nearest neighbour and a 3x3 convolution where the paper has a transposed
-    one, against checkerboards.
+    one, against checkerboards. What the residual blocks are given is the intermediate "encoded".
     """
 
     blocks: int = 9
@@ -58,6 +58,7 @@ class ResNetGenerator(nn.Module):
         x = act(conv(self.width, 7, self.dtype, name="stem")(reflect_pad(x.astype(self.dtype), 3)))
         for i in (1, 2):
             x = act(StridedConv(self.width << i, 3, self.dtype, normal_002, name=f"down{i}")(x))
+        self.sow("intermediates", "encoded", x)
         scanned = nn.scan(
             ResidualBlock,
             variable_axes={"params": 0},

@@ -1,0 +1,25 @@
+"""Face2Anime: CycleGAN with least-squares domain-adversarial and semantic terms, at 64 px.
+
+    xgan prepare --domain face=CELEBA --domain anime=PATH --where face:Male=-1 --dedup --out data/faces
+    python train.py --config configs/face2anime.py --workdir runs/face2anime --config.data.path=data/faces
+
+The plan has no hyper-parameters: rate and batch are CycleGAN's. It means to add the terms one by one:
+`--config.weights.domain_adversarial=0 --config.weights.semantic=0` is where it starts, then the first, then
+both. For a GPU; on a laptop take `--config.networks.width=16 --config.networks.discriminator_width=16`.
+"""
+
+from xgan_jax.baselines.face2anime import Networks, Weights
+from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig
+
+
+def get_config() -> Config:
+    return Config(
+        method="baselines.face2anime",
+        networks=Networks(),
+        weights=Weights(),
+        data=DataConfig(size=64, shift=4),
+        optimizer=OptimizerConfig(
+            learning_rate=2e-4, decay_start=100_000, decay_steps=100_000, ema_decay=0.999
+        ),
+        run=RunConfig(steps=200_000, batch_size=1),
+    )
