@@ -1,9 +1,10 @@
-"""The `xgan` command: `xgan prepare`, `xgan translate` and `xgan convert`."""
+"""The `xgan` command: prepare, translate, neighbours, interpolate, mix-style and convert."""
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 # Heavy imports stand in the subcommands, so that --help is instant.
 
@@ -50,6 +51,30 @@ OUTPUT/translate.json names those that could not be read.
 examples:
   xgan translate --workdir runs/my_run --input me.jpg --output out --direction face2anime
   xgan translate --workdir runs/my_run --input photos --output out --direction face2anime --crop none
+
+  with a run of Twin-GAN that learnt references, in the hair and eyes of one anime picture:
+    xgan translate --workdir runs/twins --input me.jpg --output out --direction face2anime --reference her.png
+"""
+
+_NEIGHBOURS = """\
+Finds, for pictures of one domain, the test pictures of another that are nearest in the run's embedding.
+
+example:
+  xgan neighbours --workdir runs/my_run --input me.jpg --domain face --among anime --output out
+"""
+
+_INTERPOLATE = """\
+Draws the way between two pictures, in the run's embedding, as every domain draws it.
+
+example:
+  xgan interpolate --workdir runs/my_run --input me.jpg you.jpg --domain face --output out
+"""
+
+_MIX_STYLE = """\
+Draws pictures in styles between their domain's and another's, where a domain is a style (Twin-GAN).
+
+example:
+  xgan mix-style --workdir runs/twins --input me.jpg --direction face2anime --output out
 """
 
 _CONVERT = """\
@@ -132,6 +157,29 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="auto (the default) is the rule of the training pictures",
     )
+    add("--reference", metavar="FILE", help="a picture of the target to follow, where the method can")
+
+    def exploring(name: str, summary: str, text: str, run: Callable[..., None], count: int) -> Any:
+        parser = command(name, summary, text)
+        parser.set_defaults(run=run)
+        parser.add_argument(
+            "--workdir", required=True, metavar="RUN", help="the folder that train.py was given"
+        )
+        parser.add_argument(
+            "--input", required=True, nargs="+", metavar="PATH", help="pictures, folders or zips"
+        )
+        parser.add_argument("--output", required=True, metavar="DIR", help="where the picture goes")
+        parser.add_argument("--count", type=int, default=count, metavar="N", help=f"columns ({count})")
+        parser.add_argument("--step", type=int, metavar="N", help="the checkpoint to use (the newest)")
+        return parser.add_argument
+
+    add = exploring("neighbours", "nearest pictures of another domain", _NEIGHBOURS, _neighbours, 5)
+    add("--domain", required=True, metavar="NAME", help="whose pictures are given")
+    add("--among", required=True, metavar="NAME", help="whose test pictures are searched")
+    add = exploring("interpolate", "the way between two pictures", _INTERPOLATE, _interpolate, 8)
+    add("--domain", required=True, metavar="NAME", help="whose pictures are given")
+    add = exploring("mix-style", "styles between two domains", _MIX_STYLE, _mix_style, 5)
+    add("--direction", required=True, metavar="A2B", help="for example face2anime")
 
     convert = command("convert", "weights of the authors' PyTorch codes to a run", _CONVERT)
     convert.set_defaults(run=_convert)
@@ -198,7 +246,33 @@ def _translate(args: argparse.Namespace) -> None:
         step=args.step,
         batch_size=args.batch_size,
         crop=args.crop,
+        reference=args.reference,
     )
+
+
+def _neighbours(args: argparse.Namespace) -> None:
+    from xgan_jax.evaluation import explore
+
+    rows = explore.neighbours(
+        args.workdir, args.input, args.domain, args.among, args.output, args.count, args.step
+    )
+    for row in rows:
+        print(f"{row['file']}  {row['rank']}.  {args.among} {row['picture']}  {row['distance']:.3f}")
+    print(f"{args.output}/neighbours.png, {args.output}/neighbours.csv")
+
+
+def _interpolate(args: argparse.Namespace) -> None:
+    from xgan_jax.evaluation import explore
+
+    explore.interpolate(args.workdir, args.input, args.domain, args.output, args.count, args.step)
+    print(f"{args.output}/interpolation.png")
+
+
+def _mix_style(args: argparse.Namespace) -> None:
+    from xgan_jax.evaluation import explore
+
+    explore.mix_style(args.workdir, args.input, args.direction, args.output, args.count, args.step)
+    print(f"{args.output}/styles.png")
 
 
 def _convert(args: argparse.Namespace) -> None:

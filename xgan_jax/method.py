@@ -45,6 +45,11 @@ class Method:
     `embed(params, extra, images, domain)`: `[b, s, s, 3]` to `[b, e]`, where the method has one.
     `attend(params, extra, images, source, target)`: `[b, s, s, 3]` to where the translation's network looks,
       `[b, h, w]`, larger is more, where the method has attention.
+    `generate(params, extra, z, target)`: `[b, e]` as `embed` gives to pictures, where they need nothing else.
+    `translate_like(params, extra, images, reference, source, target)`: a translation that follows pictures
+      of the target, where the method can be told what to follow.
+    `mix(params, extra, images, source, target, amount)`: a translation in a style between the domains', 0 the
+      source's, 1 the target's, where a domain is a style.
     `project(params)`: applied to the parameters after every update (clipping, for example).
     """
 
@@ -54,6 +59,9 @@ class Method:
     translate: Callable[[Params, Extra, Images, str, str], Images]
     embed: Callable[[Params, Extra, Images, str], Float[Array, "b e"]] | None = None
     attend: Callable[[Params, Extra, Images, str, str], Float[Array, "b h w"]] | None = None
+    generate: Callable[[Params, Extra, Float[Array, "b e"], str], Images] | None = None
+    translate_like: Callable[[Params, Extra, Images, Images, str, str], Images] | None = None
+    mix: Callable[[Params, Extra, Images, str, str, Any], Images] | None = None
     project: Callable[[Params], Params] = _unchanged
 
 

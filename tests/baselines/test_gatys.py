@@ -69,7 +69,7 @@ def test_a_translation_takes_the_style_and_keeps_the_content() -> None:
     )
     one = method.translate(params, extra, images["face"][:1], "face", "anime")
     # A picture's translation is its own, but for rounding that Adam makes large.
-    assert jnp.abs(one - made[:1]).mean() < 0.02 < 0.2 < jnp.abs(made[0] - made[1]).mean()
+    assert jnp.abs(one - made[:1]).mean() < 0.02 < 0.1 < jnp.abs(made[0] - made[1]).mean()
 
 
 def test_what_does_not_load_is_refused() -> None:

@@ -74,7 +74,7 @@ def build(config: Config) -> Method:
         extra = {name: of[name]["batch_stats"] for name in ("generator", "encoder")}
         return {name: variables["params"] for name, variables in of.items()}, extra
 
-    def generate(params: Params, extra: Extra, z: Array, of: Array, train: bool) -> tuple[Images, Any]:
+    def draw(params: Params, extra: Extra, z: Array, of: Array, train: bool) -> tuple[Images, Any]:
         """Pictures, and the generator's statistics after them."""
         variables = {"params": params["generator"], "batch_stats": extra["generator"]}
         if not train:
@@ -97,7 +97,7 @@ def build(config: Config) -> Method:
 
     def generator_losses(params: Params, extra: Extra, n: int, key: Key[Array, ""]) -> Terms:
         z, of = drawn(key, n)
-        fake, statistics = generate(params, extra, z, of, True)
+        fake, statistics = draw(params, extra, z, of, True)
         real_logits, class_logits = discriminate(params, fake)
         terms = {
             "gan": weights.gan * losses.gan_generator(real_logits, "ns"),
@@ -108,7 +108,7 @@ def build(config: Config) -> Method:
     def discriminator_losses(
         params: Params, extra: Extra, batch: dict[str, Images], n: int, key: Key[Array, ""]
     ) -> Terms:
-        fake = lax.stop_gradient(generate(params, extra, *drawn(key, n), True)[0])
+        fake = lax.stop_gradient(draw(params, extra, *drawn(key, n), True)[0])
         of_fake, _ = discriminate(params, fake)
         real = jnp.stack([batch[domain] for domain in domains], 1).reshape(-1, size, size, 3)
         of_real, class_logits = discriminate(params, real)
@@ -122,7 +122,7 @@ def build(config: Config) -> Method:
 
     def encoder_losses(params: Params, extra: Extra, n: int, key: Key[Array, ""]) -> Terms:
         z, of = drawn(key, n)
-        fake = lax.stop_gradient(generate(params, extra, z, of, False)[0])
+        fake = lax.stop_gradient(draw(params, extra, z, of, False)[0])
         variables = {"params": params["encoder"], "batch_stats": extra["encoder"]}
         found, changed = encoder.apply(variables, fake, train=True, mutable=["batch_stats"])
         error = jnp.square(found - z).mean()
@@ -159,9 +159,11 @@ def build(config: Config) -> Method:
         z: Any = encoder.apply(variables, images, train=False)
         return z
 
+    def generate(params: Params, extra: Extra, z: Float[Array, "b e"], target: str) -> Images:
+        return draw(params, extra, z, jnp.full(len(z), domains.index(target)), False)[0]
+
     def translate(params: Params, extra: Extra, images: Images, source: str, target: str) -> Images:
-        z = embed(params, extra, images, source)
-        return generate(params, extra, z, jnp.full(len(z), domains.index(target)), False)[0]
+        return generate(params, extra, embed(params, extra, images, source), target)
 
     players = {"generator": ("generator",), "discriminator": ("discriminator",), "encoder": ("encoder",)}
-    return Method(init, players, all_losses, translate, embed)
+    return Method(init, players, all_losses, translate, embed, generate=generate)

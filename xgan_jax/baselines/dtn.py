@@ -78,7 +78,7 @@ def build(config: Config) -> Method:
     def features(params: Params, images: Images) -> Float[Array, "b e"]:
         return f(lax.stop_gradient(params["features"]), images)
 
-    def generate(
+    def draw(
         params: Params, extra: Extra, target: str, z: Float[Array, "b e"], train: bool
     ) -> tuple[Images, Any]:
         """Pictures, and g's statistics after them."""
@@ -101,7 +101,7 @@ def build(config: Config) -> Method:
         z = dict(zip(domains, deinterleave(every, len(domains)), strict=True))
         made, statistics = {}, {}
         for t in domains:
-            pictures, statistics[t] = generate(params, extra, t, interleave([z[s] for s in domains]), True)
+            pictures, statistics[t] = draw(params, extra, t, interleave([z[s] for s in domains]), True)
             for s, picture in zip(domains, deinterleave(pictures, len(domains)), strict=True):
                 made[s, t] = picture
         return z, made, statistics
@@ -156,8 +156,11 @@ def build(config: Config) -> Method:
         play = discriminator_losses if player == "discriminator" else generator_losses
         return play(params, extra, batch)
 
+    def generate(params: Params, extra: Extra, z: Float[Array, "b e"], target: str) -> Images:
+        return draw(params, extra, target, z, False)[0]
+
     def translate(params: Params, extra: Extra, images: Images, source: str, target: str) -> Images:
-        return generate(params, extra, target, features(params, images), False)[0]
+        return generate(params, extra, features(params, images), target)
 
     def embed(params: Params, extra: Extra, images: Images, domain: str) -> Float[Array, "b e"]:
         return features(params, images)
@@ -165,4 +168,4 @@ def build(config: Config) -> Method:
     players: dict[str, tuple[str, ...]] = {"generator": ("generator",)}
     if weights.gan:
         players["discriminator"] = ("discriminator",)
-    return Method(init, players, all_losses, translate, embed)
+    return Method(init, players, all_losses, translate, embed, generate=generate)

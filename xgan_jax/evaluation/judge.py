@@ -226,14 +226,27 @@ def as_teacher(config: Config) -> tuple[Any, Any]:
     Returns:
       (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> [b, embedding_size]`.
     """
-    first = dataclasses.replace(config.data, domains=config.data.domains[:1])
-    judge = load_judge(first, seed=1)
+    return _frozen_features(config.data, config.data.domains[0], config.networks.embedding_size)
+
+
+def as_reference(config: Config) -> tuple[Any, Any]:
+    """16 numbers of a picture of the last domain, for Twin-GAN's references, where the author has illust2vec.
+
+    For `config.networks.reference = "xgan_jax.evaluation.judge:as_reference"`. As `as_teacher`, learnt from
+    the last domain's labels.
+    """
+    return _frozen_features(config.data, config.data.domains[-1], 16)
+
+
+def _frozen_features(data: DataConfig, domain: str, size: int) -> tuple[Any, Any]:
+    """Of a judge of one domain, in `size` fixed random directions, with unit spread."""
+    alone = dataclasses.replace(data, domains=(domain,))
+    judge = load_judge(alone, seed=1)
     if not any(judge.values.values()):
-        raise ValueError(f"{first.path} has no labels of {first.domains[0]} to learn features from")
+        raise ValueError(f"{alone.path} has no labels of {domain} to learn features from")
     network = _network(judge.size, judge.values)
-    source = pipeline.open_pictures(first, first.domains[0], first.train_split)
+    source = pipeline.open_pictures(alone, domain, alone.train_split)
     features = judge.features(source.read(range(min(len(source), 512))))
-    size = config.networks.embedding_size
     directions = (
         np.random.default_rng(0).standard_normal((features.shape[1], size)) / features.shape[1] ** 0.5
     )

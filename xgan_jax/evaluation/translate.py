@@ -1,5 +1,6 @@
 """Translating with a trained run: test-split grids, and any pictures a user has."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 from tqdm import tqdm
@@ -22,7 +24,7 @@ from xgan_jax.data import pictures, pipeline
 from xgan_jax.data.augment import to_float, to_uint8
 from xgan_jax.evaluation import grid
 from xgan_jax.evaluation.batches import in_batches
-from xgan_jax.method import Method
+from xgan_jax.method import Images, Method
 from xgan_jax.training import state as states
 from xgan_jax.training.checkpoint import CheckpointError, Checkpoints
 
@@ -212,31 +214,34 @@ def translate_files(
     step: int | None = None,
     batch_size: int = 32,
     crop: str = "auto",
+    reference: str | None = None,
 ) -> dict[str, Any]:
     """Translates a picture file, or every picture in a folder or zip (any depth), to PNG files.
 
     Pictures of any size and format are cropped by the rule of the training data (`crop` "auto": the rule
     is in the checkpoint) and resized to the training size, the size of what comes out. Every
-    file comes out under its own name, or stands in `output/translate.json` with the reason why not.
+    file comes out under its own name, or stands in `output/translate.json` with the reason why not. With
+    `reference`, a picture file of the target domain, translations follow it as the method can.
 
     Returns:
       the content of `translate.json`: {"found", "translated", "refused": [{"file", "reason"}], ...}.
 
     Raises:
-      FileNotFoundError: `input` does not exist. ValueError: no pictures there, or unknown direction.
+      FileNotFoundError: `input` does not exist. ValueError: no pictures there, unknown direction, or the
+        method follows no reference.
       CheckpointError: as `load_run`.
     """
     run = load_run(workdir, step)
     source, target = split_direction(direction, run.config.data.domains)
     rule = run.crop[source] if crop == "auto" else crop
     size = run.config.data.size
-    read = _reader(Path(input))
+    read = reader(Path(input))
     names = _output_names(list(read))
     if not names:
         raise ValueError(f"{input} holds no files: give a picture, a folder or a zip of pictures.")
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    translator = compiled_translator(run.method)
+    translator = compiled_translator(run.method if reference is None else _following(run, reference, target))
     refused: list[dict[str, str]] = []
     waiting: list[tuple[str, np.ndarray]] = []
 
@@ -268,6 +273,7 @@ def translate_files(
         "direction": direction,
         "crop": rule,
         "size": size,
+        "reference": reference,
         "found": len(names),
         "translated": translated,
         "refused": refused,
@@ -280,7 +286,27 @@ def translate_files(
     return report
 
 
-def _reader(path: Path) -> dict[str, Callable[[], bytes]]:
+def _following(run: Run, reference: str, target: str) -> Method:
+    """The run's method, whose translations follow the picture in the file `reference`."""
+    like = run.method.translate_like
+    if like is None:
+        raise ValueError(
+            f"{run.config.method} follows no reference: baselines.twingan does, trained with "
+            "--config.networks.reference."
+        )
+    path = Path(reference)
+    if not path.is_file():
+        raise FileNotFoundError(f"--reference {reference} is no file: give a picture.")
+    picture = pictures.crop_resize(pictures.decode(path.read_bytes()), run.config.data.size, run.crop[target])
+
+    def translate(params: Any, extra: Any, images: Images, source: str, target: str) -> Images:
+        followed = jnp.broadcast_to(to_float(jnp.asarray(picture)[None]), images.shape)
+        return like(params, extra, images, followed, source, target)
+
+    return dataclasses.replace(run.method, translate=translate)
+
+
+def reader(path: Path) -> dict[str, Callable[[], bytes]]:
     """{name: function that reads the file}, in the order of names; hidden files are left out."""
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
