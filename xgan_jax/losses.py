@@ -64,6 +64,27 @@ def standardise(z: Float[Array, "b e"], like: Float[Array, "b e"]) -> Float[Arra
     return z / lax.stop_gradient(like.std(0).mean() + 1e-6)
 
 
+def semantic_contrastive(
+    z: Float[Array, "b e"], z_translated: Float[Array, "b e"], places: int = 1, temperature: float = 0.1
+) -> Scalar:
+    """L_sem as a question: which embedding of the batch is a translation's? (InfoNCE, Oord et al. 2018)
+
+    Cross-entropy of picking every translated embedding's own source, by cosine after the batch's mean is
+    taken off, among the embeddings of all pictures; of a map, with `places` places, among all places of all
+    pictures (the patches of CUT, Park et al. 2020, eq. 3). What tells pictures apart counts, however few
+    numbers it takes.
+    """
+    z, z_translated = (x.reshape(x.shape[0] * places, -1) for x in (z, z_translated))
+    mean = lax.stop_gradient(z.mean(0))
+
+    def unit(x: Array) -> Array:
+        x = x - mean
+        return x * lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)
+
+    logits = unit(z_translated) @ unit(z).T / temperature
+    return optax.softmax_cross_entropy_with_integer_labels(logits, jnp.arange(len(logits))).mean()
+
+
 @jax.custom_vjp
 def reverse_gradient(x: Float[Array, "*b"], strength: Scalar) -> Float[Array, "*b"]:
     """Gradient reversal: the identity whose gradient is multiplied by `-strength` (DANN eq. 18)."""

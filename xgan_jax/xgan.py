@@ -55,6 +55,8 @@ class Weights:
     gan: float = 1.0
     teacher: float = 0.0
     # Beside the paper:
+    contrastive: float = 0.0  # L_sem as a choice among the batch's embeddings (CUT)
+    noise: float = 0.0  # standard deviation of what is added to translations before they are encoded again
     cycle: float = 0.0  # pixels of the round trip (CycleGAN)
     identity: float = 0.0  # d_t(e_s(x_t)) is x_t (CycleGAN)
     total_variation: float = 0.0  # of the translations (DTN)
@@ -189,7 +191,7 @@ def build(config: Config) -> Method:
     own = tuple((domain, domain) for domain in domains)
     crossed = tuple((s, t) for s in domains for t in domains if s != t)
     # What a step decodes. The same for both players, so that it is computed once.
-    need_round = bool(weights.semantic or weights.cycle)
+    need_round = bool(weights.semantic or weights.contrastive or weights.cycle)
     decoded = (own if weights.reconstruction else ()) + tuple(
         (s, t) for s, t in crossed if need_round or weights.total_variation or t in judged
     )
@@ -299,6 +301,11 @@ def build(config: Config) -> Method:
         # The round trip through pixels (CycleGAN) decodes the same embedding back.
         for pairs_of_round in rounds if need_round else ():
             translated = {t: pictures[s, t] for s, t in pairs_of_round}
+            if weights.noise:
+                # A message too faint to be seen does not come through.
+                for i, t in enumerate(translated):
+                    noise = jax.random.normal(jax.random.fold_in(key, i), translated[t].shape)
+                    translated[t] = translated[t] + weights.noise * noise
             z_translated, _ = apply("encoder", params, extra, (translated,), True)
             if weights.semantic:
                 for s, t in pairs_of_round:
@@ -309,6 +316,11 @@ def build(config: Config) -> Method:
                     error = losses.semantic(a, b, weights.semantic_distance)
                     terms[f"semantic/{s}2{t}"] = weights.semantic * growth * error
                     measures[f"semantic_relative/{s}2{t}"] = losses.semantic(*relative)
+            if weights.contrastive:
+                for s, t in pairs_of_round:
+                    z_source = lax.stop_gradient(z[s]) if weights.semantic_detach else z[s]
+                    error = losses.semantic_contrastive(z_source, z_translated[t], side**2)
+                    terms[f"contrastive/{s}2{t}"] = weights.contrastive * growth * error
             if weights.cycle:
                 # Named by target: `z_translated[t]` is decoded back into the source's domain.
                 back = tuple((t, s) for s, t in pairs_of_round)
@@ -396,15 +408,16 @@ def build(config: Config) -> Method:
         z: Array = apply("encoder", params, extra, ({domain: images},), False)[0][domain]
         return z
 
-    def translate(params: Params, extra: Extra, images: Images, source: str, target: str) -> Images:
-        z = embed(params, extra, images, source)
-        pair = ((source, target),)
-        pictures, _ = apply("decoder", params, extra, ({source: z}, pair), False)
-        picture: Array = pictures[source, target]
+    def generate(params: Params, extra: Extra, z: Float[Array, "b e"], target: str) -> Images:
+        pictures, _ = apply("decoder", params, extra, ({target: z}, ((target, target),)), False)
+        picture: Array = pictures[target, target]
         return picture
+
+    def translate(params: Params, extra: Extra, images: Images, source: str, target: str) -> Images:
+        return generate(params, extra, embed(params, extra, images, source), target)
 
     generator = ("encoder", "decoder", *(("classifier",) if weights.domain_adversarial else ()))
     players: dict[str, tuple[str, ...]] = {"generator": generator}
     if judged:
         players["discriminator"] = ("discriminator",)
-    return Method(init, players, all_losses, translate, embed)
+    return Method(init, players, all_losses, translate, embed, generate=generate)
