@@ -21,6 +21,7 @@ from xgan_jax import cli
 from xgan_jax.data import prepare as prepare_module
 from xgan_jax.data.pictures import crop_resize, decode, encode
 from xgan_jax.data.prepare import prepare
+from xgan_jax.data.synthetic import draw, sample_attributes
 from xgan_jax.data.tfrecord import TFRecordSource, TFRecordWriter, decode_example, encode_example
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -552,6 +553,63 @@ def test_equal_files_are_reported(tmp_path):
     assert report["domains"]["face"]["written"] == 4
 
 
+def test_pictures_are_chosen_by_their_labels(tmp_path, capsys):
+    """Text, whole numbers and several at once; a picture without a label is in no choice."""
+    rows = ["name,male,hair", "000.png,1,black", "001.png,-1,black", "002.png,-1,red", "003.png,0,red"]
+    folder = write(tmp_path / "a", pngs(5) | {"attributes.csv": "\n".join(rows).encode()})
+    common = ["prepare", "--domain", f"face={folder}", "--size", str(SIZE), "--test-fraction", "0"]
+
+    def chosen(out, *where):
+        options = [option for text in where for option in ("--where", text)]
+        assert cli.main([*common, "--out", str(tmp_path / out), *options]) == 0
+        return names(tmp_path / out, "face", "train")
+
+    assert chosen("one", "face:male=-1") == {"001.png", "002.png"}
+    report = json.loads((tmp_path / "one/report.json").read_text())["domains"]["face"]
+    assert (report["found"], report["written"], report["left_out"]) == (5, 2, 3)
+    assert "5 found = 2 written (2 train) + 0 refused + 3 by --where" in capsys.readouterr().out
+    assert chosen("two", "face:male=-1", "face:hair=red") == {"002.png"}
+    assert chosen("three", "face:male=0") == {"003.png"}, "004.png has no label"
+    for where, message in (
+        ("face:age=3", "--where face:age: its labels are male, hair, labelled"),
+        ("cat:male=1", "--where names the domain 'cat', which no --domain gives"),
+        ("male=1", "--where is 'male=1': write NAME:LABEL=VALUE"),
+    ):
+        assert cli.main([*common, "--out", str(tmp_path / "four"), "--where", where]) == 2
+        assert message in capsys.readouterr().err
+    assert cli.main([*common, "--out", str(tmp_path / "one"), "--where", "face:male=1"]) == 2
+    assert "face was chosen by other labels" in capsys.readouterr().err
+
+
+def test_pictures_that_look_the_same_are_written_once(tmp_path, capsys):
+    """Saved as JPEG, scaled, a little brighter: the same; other faces, drawn by us, are others."""
+    rng = np.random.default_rng(0)
+    faces = [draw(sample_attributes(rng), "anime", 64, i) for i in range(40)]
+    originals = {f"train/{i:03d}.png": encode(face, "png") for i, face in enumerate(faces)}
+    first, second, third = (Image.fromarray(face) for face in faces[:3])
+    buffer = io.BytesIO()
+    first.save(buffer, "JPEG", quality=60)
+    brighter = np.asarray(third, np.int16) + 12
+    copies = {
+        "test/jpeg.jpg": buffer.getvalue(),
+        "test/scaled.png": encode(np.asarray(second.resize((150, 150))), "png"),
+        "test/brighter.png": encode(brighter.clip(0, 255).astype(np.uint8), "png"),
+        "test/other.png": encode(draw(sample_attributes(rng), "anime", 64, 99), "png"),
+    }
+    folder = write(tmp_path / "a", originals | copies)
+    report = prepare({"anime": str(folder)}, tmp_path / "out", size=64, dedup=True)["domains"]["anime"]
+    found = {entry["file"]: entry["same_as"] for entry in report["near_duplicates"]}
+    assert found == {
+        "test/jpeg.jpg": "train/000.png",
+        "test/scaled.png": "train/001.png",
+        "test/brighter.png": "train/002.png",
+    }
+    assert report["splits"] == {"train": 40, "test": 1}
+    assert "44 found = 41 written (40 train, 1 test) + 0 refused + 3 by --dedup" in capsys.readouterr().out
+    assert prepare({"anime": str(folder)}, tmp_path / "all", size=64)["domains"]["anime"]["written"] == 44
+
+
+
 @pytest.mark.parametrize("encoding", ["uint8", "jpeg"])
 def test_a_prepared_tfds_dataset(tmp_path, monkeypatch, encoding):
     files = pngs(8) | {
@@ -676,7 +734,8 @@ def test_translate_arguments_reach_the_function(monkeypatch):
     monkeypatch.setattr(translate, "translate_files", lambda *args, **options: calls.append((args, options)))
     common = ["translate", "--workdir", "w", "--input", "i", "--output", "o", "--direction", "face2anime"]
     assert cli.main([*common, "--step", "7"]) == 0
-    assert calls == [(("w", "i", "o", "face2anime"), {"step": 7, "batch_size": 32, "crop": "auto"})]
+    options = {"step": 7, "batch_size": 32, "crop": "auto", "reference": None}
+    assert calls == [(("w", "i", "o", "face2anime"), options)]
 
 
 def test_help_imports_nothing_heavy():

@@ -7,7 +7,7 @@ Written is `OUT/report.json` and, for each domain, a folder that `tfds.builder_f
     OUT/face/contact_sheet.png
 
 Nothing is dropped in silence: of every domain, found = written + refused, and each refused file stands
-in the report with its reason. OUT appears only when it is complete; until then the work is in
+in the report with its reason; what `where` and `dedup` were asked to leave out is counted beside them. OUT appears only when it is complete; until then the work is in
 `OUT.partial`, where the same command goes on.
 """
 
@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 from tqdm import tqdm
 
 from xgan_jax import __version__
@@ -47,6 +48,9 @@ from xgan_jax.data.tfrecord import TFRecordWriter, encode_example
 FORMAT = 1  # of the records and the report; raised when an old OUT must be made anew
 MIN_SIDE = 16  # pixels: below it there is no face to see
 SHARD_BYTES = 64 * 2**20
+# Pictures are the same, saved or scaled in another way, up to these differences: bits of 256 (`fingerprint`;
+# other faces of 3,000 of a kind differ in 22 at least), and the mean of the colours at 8x8 places, of 255.
+NEAR, NEAR_COLOURS = 16, 12
 _SHEET_SIDE = 8  # pictures along a side of the contact sheet
 
 
@@ -60,6 +64,8 @@ def prepare(
     test_fraction: float = 0.1,
     test_lists: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
+    where: Mapping[str, Mapping[str, str]] | None = None,
+    dedup: bool = False,
     workers: int | None = None,
 ) -> dict[str, Any]:
     """Writes the dataset `out` of the pictures of each domain, and says on stdout what it did.
@@ -76,6 +82,9 @@ def prepare(
       test_lists: {domain: text file}; the pictures named there, one a line, are the test split, and
         all others train.
       labels: {domain: CSV}; see `sources.Files.read_labels_file`.
+      where: {domain: {label: value}}; only pictures whose labels have these values are written.
+      dedup: of pictures of a domain that look the same (`NEAR`), only the first is written. The train split
+        comes first, so a test picture is never one of it.
       workers: threads that read, decode and resize; default one a core.
 
     Returns:
@@ -89,19 +98,26 @@ def prepare(
     out = Path(out)
     _check(domains, out, size, encoding, crop, test_fraction)
     test_lists, labels = test_lists or {}, labels or {}
-    for option, given in (("--test-list", test_lists), ("--labels", labels)):
+    where = where or {}
+    for option, given in (("--test-list", test_lists), ("--labels", labels), ("--where", where)):
         for domain in sorted(set(given) - set(domains)):
             raise ValueError(f"{option} names the domain {domain!r}, which no --domain gives.")
 
     sources = _open_all(domains)
     splits = {}
     request: dict[str, Any] = {"format": FORMAT, "size": size, "encoding": encoding, "crop": crop}
+    if dedup:
+        request["dedup"] = [NEAR, NEAR_COLOURS]
     asked = request["domains"] = {}
     for domain, source in sources.items():
         if domain in labels:
             if not isinstance(source, Files):
                 raise ValueError(f"--labels {domain}: {source.kind} has labels of its own.")
             source.read_labels_file(labels[domain])
+        for name in where.get(domain, {}):
+            if name not in source.columns:
+                known = ", ".join(source.columns) or "none"
+                raise ValueError(f"--where {domain}:{name}: its labels are {known}.")
         splits[domain], rule = _assign_splits(source, test_fraction, test_lists.get(domain))
         source.notes.append(rule)
         path = domains[domain]
@@ -110,6 +126,8 @@ def prepare(
             "pictures": source.fingerprint(),
             "splits": _digest(repr(sorted((n, s) for s, names in splits[domain].items() for n in names))),
         }
+        if domain in where:
+            asked[domain]["where"] = dict(where[domain])
 
     report = _already_there(out, request)
     if report is not None:
@@ -127,7 +145,7 @@ def prepare(
             (partial / domain).mkdir()
             journal["done"][domain] = _prepare_domain(
                 domain, domains[domain], source, splits[domain], partial / domain, size, encoding, crop,
-                workers or os.cpu_count() or 1,
+                where.get(domain, {}), dedup, workers or os.cpu_count() or 1,
             )  # fmt: skip
             _write_json(partial / "journal.json", journal)
         report = {
@@ -215,9 +233,9 @@ def _already_there(out: Path, request: dict[str, Any]) -> dict[str, Any] | None:
 
 def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """The first thing in which two requests differ."""
-    for key in ("format", "size", "encoding", "crop"):
-        if was.get(key) != now[key]:
-            return f"{key} was {was.get(key)}, now {now[key]}"
+    for key in ("format", "size", "encoding", "crop", "dedup"):
+        if was.get(key) != now.get(key):
+            return f"{key} was {was.get(key)}, now {now.get(key)}"
     before, after = was["domains"], now["domains"]
     if before.keys() != after.keys():
         return f"of {', '.join(before)}, not {', '.join(after)}"
@@ -226,6 +244,8 @@ def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         return f"{domain} was made from {before[domain]['path']}"
     if before[domain]["pictures"] != after[domain]["pictures"]:
         return f"the pictures or labels of {domain} have changed since"
+    if before[domain].get("where") != after[domain].get("where"):
+        return f"{domain} was chosen by other labels"
     return f"{domain} was split into train and test in another way"
 
 
@@ -314,7 +334,7 @@ def _digest(text: str) -> str:
 
 def _prepare_domain(
     domain: str, path: str, source: Source, splits: dict[str, list[str]], folder: Path, size: int,
-    encoding: str, crop: str, workers: int,
+    encoding: str, crop: str, where: Mapping[str, str], dedup: bool, workers: int,
 ) -> dict[str, Any]:  # fmt: skip
     rule = _choose_crop(source) if crop == "auto" else crop
     notes = [note for note in source.notes if note]
@@ -325,11 +345,14 @@ def _prepare_domain(
     sheet: list[np.ndarray] = []
     seen: dict[bytes, str] = {}
     duplicates: list[dict[str, str]] = []
+    left_out = 0
+    looks = _Seen()
+    near: list[dict[str, str]] = []
     written: dict[str, list[int]] = {}
     sizes: dict[str, int] = {}
 
-    def work(names: Sequence[str]) -> list[_Made | str]:
-        return [_make(source, name, size, rule, encoding) for name in names]
+    def work(names: Sequence[str]) -> list[_Made | str | None]:
+        return [_make(source, name, size, rule, encoding, where) for name in names]
 
     progress = _Progress(domain, len(source.names))
     # Threads and not processes: reading, decoding and resizing all release the GIL.
@@ -344,7 +367,15 @@ def _prepare_domain(
                     if isinstance(made, str):
                         refused.append({"file": name, "reason": made})
                         continue
+                    if made is None:
+                        left_out += 1
+                        continue
                     image, record, digest = made
+                    if dedup:
+                        same = looks.same(name, image)
+                        if same is not None:
+                            near.append({"file": name, "same_as": same})
+                            continue
                     shards.write(record)
                     if len(sheet) < _SHEET_SIDE**2:
                         sheet.append(image)
@@ -378,6 +409,9 @@ def _prepare_domain(
         "found": found,
         "written": count,
         "refused": refused,
+        "where": dict(where),
+        "left_out": left_out,
+        "near_duplicates": near,
         "duplicates": duplicates,
         "ignored": dict(sorted(ignored.items())),
         "ignored_files": source.ignored,
@@ -391,10 +425,15 @@ def _prepare_domain(
 _Made = tuple[np.ndarray, bytes, bytes]
 
 
-def _make(source: Source, name: str, size: int, rule: str, encoding: str) -> "_Made | str":
-    """A picture's record, or why it is refused."""
+def _make(
+    source: Source, name: str, size: int, rule: str, encoding: str, where: Mapping[str, str]
+) -> "_Made | str | None":
+    """A picture's record, or why it is refused; None where its labels are not those of `where`."""
     try:
         data, labels = source.load(name)
+        labelled = labels.get("labelled", 1)
+        if where and not (labelled and all(_is(labels[column], value) for column, value in where.items())):
+            return None
         original = decode(data) if isinstance(data, bytes) else data
         height, width = original.shape[:2]
         if min(height, width) < MIN_SIDE:
@@ -409,6 +448,52 @@ def _make(source: Source, name: str, size: int, rule: str, encoding: str) -> "_M
     features = {"image": stored, "file_name": name.encode("utf-8", "replace"), **labels}
     digest = hashlib.blake2b(data if isinstance(data, bytes) else data.tobytes(), digest_size=16).digest()
     return image, encode_example(features), digest
+
+
+def _is(label: Any, value: str) -> bool:
+    """Whether a label has the value that was written on the command line."""
+    if isinstance(label, bytes):
+        label = label.decode("utf-8", "replace")
+    if isinstance(label, str):
+        return label == value
+    try:
+        return bool(np.float32(label) == np.float32(value))
+    except ValueError:
+        return False
+
+
+def fingerprint(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "32"]:
+    """256 bits of what a picture looks like: is it brighter to the right, at 16x16 places (dHash)."""
+    grey = Image.fromarray(image).convert("L").resize((17, 16), Image.Resampling.BOX)
+    pixels = np.asarray(grey)
+    return np.packbits(pixels[:, 1:] > pixels[:, :-1])
+
+
+class _Seen:
+    """The looks of the pictures that were written."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._prints = np.zeros((1024, 4), np.uint64)
+        self._colours = np.zeros((1024, 8, 8, 3), np.uint8)
+
+    def same(self, name: str, image: UInt8[np.ndarray, "h w 3"]) -> str | None:
+        """The first picture seen that looks like this one; None where it is new, and is kept in mind."""
+        n = len(self._names)
+        look = fingerprint(image).view(np.uint64)
+        small = Image.fromarray(image).resize((8, 8), Image.Resampling.BOX)
+        colours = np.asarray(small, np.int16)
+        bits = np.bitwise_count(self._prints[:n] ^ look).sum(1, dtype=np.int64)
+        for i in np.flatnonzero(bits <= NEAR):
+            # Flat drawings have few edges: their colours must agree too.
+            if np.abs(self._colours[i] - colours).mean() <= NEAR_COLOURS:
+                return self._names[i]
+        if n == len(self._prints):
+            self._prints = np.concatenate([self._prints, np.zeros_like(self._prints)])
+            self._colours = np.concatenate([self._colours, np.zeros_like(self._colours)])
+        self._prints[n], self._colours[n] = look, colours
+        self._names.append(name)
+        return None
 
 
 def _in_order(
@@ -569,8 +654,11 @@ class _Progress:
 def _say_domain(domain: str, report: Mapping[str, Any]) -> None:
     parts = ", ".join(f"{count:,} {split}" for split, count in report["splits"].items())
     refused = report["refused"]
+    asked = f" + {report['left_out']} by --where" if report["where"] else ""
+    asked += f" + {len(report['near_duplicates'])} by --dedup" if report["near_duplicates"] else ""
     print(
         f"{domain}: {report['found']} found = {report['written']} written ({parts}) + {len(refused)} refused"
+        + asked
     )
     for entry in refused[:5]:
         print(f"  refused {entry['file']!r}: {entry['reason']}")
