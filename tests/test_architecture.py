@@ -64,6 +64,10 @@ def maps(config: configs.Config):
     return jnp.ones(()), lambda p, x: (p * x, [p * x, p * x[:, ::2, ::2]])
 
 
+def angle(config: configs.Config):
+    return jnp.ones(()), lambda p, x: p * x.mean((1, 2, 3))
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
 def test_every_recipe_builds_and_translates(path: Path) -> None:
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -74,7 +78,7 @@ def test_every_recipe_builds_and_translates(path: Path) -> None:
     configs.validate(config)
     assert configs.from_json(configs.to_json(config)) == config
     assert "python" in module.__doc__ or "make" in module.__doc__, "the command stands at the top"
-    for field, function in (("teacher", "teacher"), ("features", "maps")):
+    for field, function in (("teacher", "teacher"), ("features", "maps"), ("angle", "angle")):
         if getattr(config.networks, field, ""):  # the recipe's own learns from data
             setattr(config.networks, field, f"{__name__}:{function}")
     method = methods.load(config)

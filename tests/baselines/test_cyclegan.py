@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xgan_jax import method as methods
-from xgan_jax.baselines.cyclegan import Networks, Weights, from_pool
+from xgan_jax.baselines.cyclegan import Networks, Weights, from_pool, ramp
 from xgan_jax.config import Config, DataConfig
 from xgan_jax.nets.resnet import PatchDiscriminator, ResNetGenerator, reflect_pad
 
@@ -151,3 +151,34 @@ def test_zero_weights_and_bad_values() -> None:
     three.data.domains = ("a", "b", "c")
     with pytest.raises(ValueError, match="needs two domains"):
         methods.load(three)
+
+
+def angle(config: Config):
+    """The angle is a picture's mean, times 45 degrees."""
+    return jnp.float32(45), lambda p, x: p * x.mean((1, 2, 3))
+
+
+def test_the_angle_of_the_source_goes_both_ways() -> None:
+    config = tiny(identity=0.0)
+    config.networks.angle = f"{__name__}:angle"
+    method = methods.load(config)
+    params, extra = jax.jit(method.init)(KEY)
+    assert "angle" not in {n for networks in method.players.values() for n in networks}
+    images = batch()
+
+    def generate(direction, x, tilted_as):
+        channel = ramp(45 * tilted_as.mean((1, 2, 3)), 32)
+        variables = {"params": params["generator"][direction]}
+        return ResNetGenerator(2, 4).apply(variables, jnp.concatenate([x, channel], -1))
+
+    flat = ramp(jnp.array([0.0, 90.0]), 3)[..., 0]
+    np.testing.assert_allclose(flat[0], [[-1] * 3, [0] * 3, [1] * 3], atol=1e-6)
+    np.testing.assert_allclose(flat[1], [[1, 0, -1]] * 3, atol=1e-6)
+
+    x = images["face"]
+    fake = generate("face2anime", x, x)
+    np.testing.assert_allclose(method.translate(params, extra, x, "face", "anime"), fake, atol=1e-6)
+    assert jnp.abs(fake - generate("face2anime", x, x + 0.5)).max() > 1e-4, "and it matters"
+    terms = method.losses("generator", params, extra, images, KEY, jnp.int32(0)).losses
+    back = generate("anime2face", fake, x)
+    assert float(terms["cycle/face2anime"]) == pytest.approx(10 * float(jnp.abs(back - x).mean()), rel=1e-4)

@@ -3,6 +3,11 @@
 As the authors' PyTorch code has it: least-squares GAN, a pool of past translations for the discriminators,
 identity loss. Generators and discriminators move at once; that is the authors' order too, whose
 discriminators see the translations made before the generators' update.
+
+With `Networks.angle` the generators are told how far the face is tilted, as a fourth channel: what Eki's
+third method set out to do. A frozen network reads the angle off the picture; on the way back a translation
+carries its source's. The plan's channel holds one number everywhere, which the instance normalisation behind
+the first convolution takes off again without a trace; so it is a ramp that rises along the tilted face.
 """
 
 from dataclasses import dataclass
@@ -14,7 +19,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from xgan_jax import losses
 from xgan_jax.config import Config
-from xgan_jax.method import Extra, Images, Method, Params, Terms
+from xgan_jax.method import Extra, Images, Method, Params, Terms, load_frozen
 from xgan_jax.nets.layers import deinterleave, interleave
 from xgan_jax.nets.resnet import PatchDiscriminator, ResNetGenerator
 
@@ -26,6 +31,7 @@ class Networks:
     blocks: int = 9
     width: int = 64
     discriminator_width: int = 64
+    angle: str = ""  # "package.module:function" of a network of angles, see `method.load_frozen`
     resize: bool = False  # enlarge by nearest neighbour and convolution, against checkerboards
 
 
@@ -67,11 +73,18 @@ def from_pool(pool: Pool, images: Images, key: Key[Array, ""]) -> tuple[Images, 
     return shown, pool
 
 
+def ramp(degrees: Float[Array, "b"], size: int) -> Float[Array, "b s s 1"]:
+    """How far down the face each pixel is, for faces tilted clockwise by `degrees`: -1 to 1 when upright."""
+    at = jnp.linspace(-1, 1, size)
+    angle = jnp.radians(degrees)[:, None, None, None]
+    return jnp.cos(angle) * at[:, None, None] - jnp.sin(angle) * at[None, :, None]
+
+
 def build(config: Config) -> Method:
     """CycleGAN as `config` describes it.
 
     Raises:
-      ValueError: there are not two domains.
+      ValueError: there are not two domains, or the network of angles does not load.
     """
     networks: Networks = config.networks
     weights: Weights = config.weights
@@ -83,16 +96,20 @@ def build(config: Config) -> Method:
     dtype = jnp.dtype(config.run.compute_dtype)
     generator = ResNetGenerator(networks.blocks, networks.width, networks.resize, dtype)
     discriminator = PatchDiscriminator(networks.discriminator_width, dtype)
+    angle_params, angle = load_frozen(config, "angle") if networks.angle else (None, None)
 
     def init(key: Key[Array, ""]) -> tuple[Params, Extra]:
         keys = jax.random.split(key, 4)
         picture = jnp.zeros((1, size, size, 3))
+        given = jnp.zeros((1, size, size, 4 if networks.angle else 3))
         params: Params = {
             "generator": {
-                f"{s}2{t}": generator.init(k, picture)["params"]
+                f"{s}2{t}": generator.init(k, given)["params"]
                 for (s, t), k in zip(directions, keys[:2], strict=True)
             }
         }
+        if networks.angle:
+            params["angle"] = angle_params
         extra: Extra = {}
         if weights.gan:
             params["discriminator"] = {
@@ -106,7 +123,14 @@ def build(config: Config) -> Method:
                 }
         return params, extra
 
-    def generate(params: Params, source: str, target: str, images: Images) -> Images:
+    def generate(
+        params: Params, source: str, target: str, images: Images, tilted_as: Images | None = None
+    ) -> Images:
+        """Pictures of `target`; the angle, where there is one, is that of `tilted_as` (default `images`)."""
+        if angle is not None:
+            frozen = lax.stop_gradient(params["angle"])
+            degrees = lax.stop_gradient(angle(frozen, images if tilted_as is None else tilted_as))
+            images = jnp.concatenate([images, ramp(degrees, images.shape[1])], -1)
         picture = generator.apply({"params": params["generator"][f"{source}2{target}"]}, images)
         assert isinstance(picture, jax.Array)  # and no state beside it: none is mutable
         return picture
@@ -137,7 +161,7 @@ def build(config: Config) -> Method:
                 logits = discriminate(params, t, fake)
                 terms[f"gan/{s}2{t}"] = weights.gan * losses.gan_generator(logits, "lsgan")
             if weights.cycle:
-                back = generate(params, t, s, fake)
+                back = generate(params, t, s, fake, tilted_as=batch[s])
                 terms[f"cycle/{s}2{t}"] = weights.cycle * losses.cycle(batch[s], back)
             if same is not None:
                 terms[f"identity/{s}2{t}"] = weights.identity * losses.identity(batch[t], same)

@@ -31,6 +31,7 @@ from xgan_jax.evaluation.translate import Run, compiled_translator, load_run, tr
 from xgan_jax.method import Method
 
 Pictures = UInt8[np.ndarray, "_ s s 3"]
+TILTED = 8.0  # degrees: half of the drawn faces' largest tilt
 METRICS = ("truth", "attributes", "kid", "fid", "manifold", "embedding")
 
 
@@ -255,6 +256,11 @@ def measure(
             ranks = truth.ranks(truth.pixel_distances(translated, counterpart))
             similar = truth.ssim(translated, counterpart)
             found["retrieval"] = dataclasses.asdict(truth.retrieval(ranks, len(counterpart)))
+            if "tilt" in test.labels[source]:
+                tilted = np.abs(np.asarray(test.labels[source]["tilt"])) >= TILTED
+                found["retrieval_tilted"] = dataclasses.asdict(
+                    truth.retrieval(ranks[tilted], len(counterpart))
+                )
             found["l1"] = float(truth.l1(translated, counterpart).mean())
             found["ssim"] = float(similar.mean())
             cases[f"{source}2{target}"] = page.Cases(

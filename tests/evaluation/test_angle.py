@@ -1,0 +1,53 @@
+"""Angles: from labels and eyes, of turned pictures, and a network that reads them."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xgan_jax.data.synthetic import draw, sample_attributes
+from xgan_jax.evaluation import angle
+
+
+def test_tilt_of_labels_and_of_eyes() -> None:
+    np.testing.assert_array_equal(angle.tilts({"tilt": [3.5, -2]}), [3.5, -2])
+    # The eye to the right of the picture lower than the other: clockwise.
+    eyes = {"lefteye_x": [10, 10], "lefteye_y": [20, 20], "righteye_x": [30, 30], "righteye_y": [40, 20]}
+    np.testing.assert_allclose(angle.tilts(eyes), [45, 0])
+    assert angle.tilts({"hair": ["red"]}) is None
+
+
+def test_turning_is_tilting() -> None:
+    """A face drawn with a tilt looks like the upright one turned by it, about the head's own middle."""
+    person = dataclasses.replace(sample_attributes(np.random.default_rng(0)), tilt=0.0, x=0.0, y=-0.04)
+    tilted = draw(dataclasses.replace(person, tilt=15.0), "anime", 64, 0) / 127.5 - 1
+    upright = draw(person, "anime", 64, 0) / 127.5 - 1
+    errors = {
+        degrees: float(
+            jnp.abs(
+                angle.turned(jnp.asarray(upright, jnp.float32)[None], jnp.array([degrees])) - tilted
+            ).mean()
+        )
+        for degrees in (-15.0, 0.0, 15.0)
+    }
+    assert errors[15.0] < 0.6 * errors[0.0] < errors[-15.0]
+
+
+@pytest.mark.slow  # it learns for a minute
+def test_it_reads_the_angle(records, monkeypatch) -> None:
+    from xgan_jax.config import Config, DataConfig
+    from xgan_jax.data import pipeline
+
+    monkeypatch.setattr(angle, "STEPS", 300)
+    data = DataConfig(path=str(records), size=32)
+    config = Config("xgan", None, None, data)
+    params, apply = angle.as_angle(config)
+    for domain in data.domains:
+        source = pipeline.open_pictures(data, domain, "test")
+        pictures = source.read(range(len(source))) / 127.5 - 1
+        known = angle.tilts(pipeline.read_labels(data, domain, "test"))
+        found = apply(params, jnp.asarray(pictures, jnp.float32))
+        assert float(np.corrcoef(found, known)[0, 1]) > 0.7, domain
+    again, _ = angle.as_angle(config)
+    np.testing.assert_array_equal(again["params"]["conv1"]["kernel"], params["params"]["conv1"]["kernel"])

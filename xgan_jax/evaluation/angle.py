@@ -1,0 +1,142 @@
+"""A network that reads how far a face is tilted, for CycleGAN's angle channel.
+
+Learnt on the dataset's own labels: a column `tilt` (degrees, clockwise), or the eyes' landmarks, as CelebA's
+list or any CSV given to `xgan prepare --labels` has them (lefteye_x, lefteye_y, righteye_x, righteye_y; left
+and right in the picture). Pictures of a domain without either are turned by known angles, and taken to be
+upright in the mean; so a picture needs no landmarks to be translated.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.scipy.ndimage import map_coordinates
+from jaxtyping import Array, Float
+from tqdm import trange
+
+from xgan_jax.config import Config, DataConfig
+from xgan_jax.data import pipeline
+from xgan_jax.data.augment import to_float
+from xgan_jax.nets.discriminator import DCGANDiscriminator
+from xgan_jax.training.step import compiler_options
+
+STEPS = 1000
+VERSION = 1  # of the network and its training; another number trains anew
+_BATCH = 64
+_TURN = 20.0  # degrees; pictures are turned up to here while it learns
+_EYES = ("lefteye_x", "lefteye_y", "righteye_x", "righteye_y")
+UNIT = 45.0  # degrees of an output of 1
+
+
+def tilts(labels: Mapping[str, Sequence[Any]]) -> Float[np.ndarray, "n"] | None:
+    """Degrees, clockwise, of the pictures with these labels; None where they do not say."""
+    if "tilt" in labels:
+        return np.asarray(labels["tilt"], np.float32)
+    if set(_EYES) <= set(labels):
+        lx, ly, rx, ry = (np.asarray(labels[name], np.float64) for name in _EYES)
+        return np.degrees(np.arctan2(ry - ly, rx - lx)).astype(np.float32)
+    return None
+
+
+def turned(images: Float[Array, "b s s 3"], degrees: Float[Array, "b"]) -> Float[Array, "b s s 3"]:
+    """Pictures turned clockwise about their middle; edge pixels repeat."""
+    s = images.shape[1]
+    rows, columns = jnp.meshgrid(jnp.arange(s), jnp.arange(s), indexing="ij")
+    y, x = rows - (s - 1) / 2, columns - (s - 1) / 2
+
+    def one(image: Array, angle: Array) -> Array:
+        cos, sin = jnp.cos(jnp.radians(angle)), jnp.sin(jnp.radians(angle))
+        at = [-sin * x + cos * y + (s - 1) / 2, cos * x + sin * y + (s - 1) / 2]
+        channels = [map_coordinates(image[..., c], at, order=1, mode="nearest") for c in range(3)]
+        return jnp.stack(channels, -1)
+
+    return jax.vmap(one)(images, degrees)
+
+
+def _network() -> DCGANDiscriminator:
+    return DCGANDiscriminator(1, 0.5)
+
+
+def train(data: DataConfig, steps: int = STEPS, seed: int = 0) -> Any:
+    """The network's variables, learnt on the train splits of all domains."""
+    pictures, known = {}, {}
+    for domain in data.domains:
+        source = pipeline.open_pictures(data, domain, data.train_split)
+        pictures[domain] = source.read(range(len(source)))
+        found = tilts(pipeline.read_labels(data, domain, data.train_split))
+        known[domain] = np.zeros(len(source), np.float32) if found is None else found
+    network = _network()
+    variables: Any = network.init(jax.random.key(seed), jnp.zeros((1, data.size, data.size, 3)))
+    optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, steps))
+    state = optimizer.init(variables["params"])
+
+    @jax.jit(compiler_options=compiler_options(), donate_argnums=(0, 1))
+    def step(variables: Any, state: Any, images: Array, degrees: Array, key: Array) -> Any:
+        turn = jax.random.uniform(key, degrees.shape, minval=-_TURN, maxval=_TURN)
+        x, wanted = turned(to_float(images), turn), (degrees + turn) / UNIT
+
+        def loss(params: Any) -> Any:
+            found, changed = network.apply(variables | {"params": params}, x, mutable=["batch_stats"])
+            return jnp.abs(found[:, 0] - wanted).mean(), changed["batch_stats"]
+
+        gradients, batch_stats = jax.grad(loss, has_aux=True)(variables["params"])
+        updates, state = optimizer.update(gradients, state)
+        return {
+            "params": optax.apply_updates(variables["params"], updates),
+            "batch_stats": batch_stats,
+        }, state
+
+    rng = np.random.default_rng(seed)
+    for i in trange(steps, desc="learning to read the angle", unit="step", disable=None):
+        chosen = {d: rng.integers(0, len(x), _BATCH // len(pictures)) for d, x in pictures.items()}
+        images = np.concatenate([pictures[d][n] for d, n in chosen.items()])
+        degrees = np.concatenate([known[d][n] for d, n in chosen.items()])
+        key = jax.random.fold_in(jax.random.key(seed + 1), i)
+        variables, state = step(variables, state, images, degrees, key)
+    return variables
+
+
+def as_angle(config: Config) -> tuple[Any, Any]:
+    """The network of the dataset, from `DATA/judge` where it is there, else learnt and kept.
+
+    For `config.networks.angle = "xgan_jax.evaluation.angle:as_angle"`.
+
+    Returns:
+      (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> [b]`, degrees clockwise.
+    """
+    data = config.data
+    request = {
+        "angle": VERSION,
+        "domains": list(data.domains),
+        "size": data.size,
+        "counts": {d: n[data.train_split] for d, n in pipeline.picture_counts(data).items()},
+        "steps": STEPS,
+    }
+    name = hashlib.blake2b(json.dumps(request).encode(), digest_size=6).hexdigest()
+    path = Path(data.path) / "judge" / f"angle_{name}.npz"
+    network = _network()
+    picture = jnp.zeros((1, data.size, data.size, 3))
+    if path.is_file():
+        with np.load(path) as file:
+            leaves = [file[f"arr_{i}"] for i in range(len(file.files))]
+        shapes = jax.eval_shape(network.init, jax.random.key(0), picture)
+        variables = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+    else:
+        variables = train(data)
+        path.parent.mkdir(exist_ok=True)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as out:
+            np.savez(out, *jax.tree.leaves(variables))
+        partial.replace(path)
+
+    def apply(params: Any, images: Float[Array, "b s s 3"]) -> Float[Array, "b"]:
+        found: Any = network.apply(params, images, train=False)
+        return UNIT * found[:, 0]
+
+    return jax.tree.map(jnp.asarray, variables), apply
