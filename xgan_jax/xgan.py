@@ -56,7 +56,6 @@ class Weights:
     teacher: float = 0.0
     # Beside the paper:
     contrastive: float = 0.0  # L_sem as a choice among the batch's embeddings (CUT)
-    noise: float = 0.0  # standard deviation of what is added to translations before they are encoded again
     cycle: float = 0.0  # pixels of the round trip (CycleGAN)
     identity: float = 0.0  # d_t(e_s(x_t)) is x_t (CycleGAN)
     total_variation: float = 0.0  # of the translations (DTN)
@@ -301,11 +300,6 @@ def build(config: Config) -> Method:
         # The round trip through pixels (CycleGAN) decodes the same embedding back.
         for pairs_of_round in rounds if need_round else ():
             translated = {t: pictures[s, t] for s, t in pairs_of_round}
-            if weights.noise:
-                # A message too faint to be seen does not come through.
-                for i, t in enumerate(translated):
-                    noise = jax.random.normal(jax.random.fold_in(key, i), translated[t].shape)
-                    translated[t] = translated[t] + weights.noise * noise
             z_translated, _ = apply("encoder", params, extra, (translated,), True)
             if weights.semantic:
                 for s, t in pairs_of_round:
