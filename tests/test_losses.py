@@ -44,6 +44,22 @@ def test_standardised_embeddings_cannot_be_shrunk() -> None:
     np.testing.assert_allclose(ours, plain, rtol=1e-5)
 
 
+def test_the_semantic_choice() -> None:
+    """Two pictures of two places with two numbers each; the mean of the sources is zero."""
+    z = jnp.array([[1.0, 0, 0, 1], [-1, 0, 0, -1]])  # places (1, 0), (0, 1), (-1, 0), (0, -1)
+    moved = 5 * z  # only directions count
+    same = np.exp(10.0) / (np.exp(10.0) + 2 + np.exp(-10.0))  # cosines 1, 0, 0, -1 over 0.1
+    assert float(losses.semantic_contrastive(z, moved, places=2)) == pytest.approx(-np.log(same), abs=1e-5)
+    swapped = moved[::-1]
+    other = np.exp(-10.0) / (np.exp(10.0) + 2 + np.exp(-10.0))
+    assert float(losses.semantic_contrastive(z, swapped, places=2)) == pytest.approx(-np.log(other), rel=1e-4)
+    # As a whole the pictures are opposite: one place each.
+    whole = float(losses.semantic_contrastive(z, moved))
+    assert whole == pytest.approx(np.log1p(np.exp(-20.0)), abs=1e-6)
+    both = jax.grad(losses.semantic_contrastive, (0, 1))(z, swapped)
+    assert all(np.isfinite(g).all() and jnp.abs(g).max() > 0 for g in both)
+
+
 def test_gradient_reversal() -> None:
     x = jnp.arange(3.0)
     value, pullback = jax.vjp(lambda x: losses.reverse_gradient(x, jnp.float32(0.3)), x)

@@ -128,6 +128,11 @@ def build(config: Config) -> Method:
             f"config.run.batch_size is {config.run.batch_size}, and the spread of one embedding is zero: "
             "use 2 or more, or --config.weights.semantic_standardise=False."
         )
+    if weights.contrastive and side == 1 and config.run.batch_size < 2:
+        raise ValueError(
+            f"config.run.batch_size is {config.run.batch_size}, and weights.contrastive chooses among the "
+            "pictures of a batch: use 2 or more."
+        )
     if weights.teacher and not networks.teacher:
         raise ValueError(
             "config.weights.teacher is set but config.networks.teacher is empty: "

@@ -8,7 +8,7 @@ from xgan_jax.evaluation.labels import read_attributes, translated_numbers
 def test_columns_with_few_values_are_attributes() -> None:
     columns = {
         "file_name": [f"{i % 3}.png" for i in range(60)],
-        "hair": ["blonde", "black", "grey"] * 20,
+        "hair": ["blonde hair", "black", "grey"] * 20,
         "age": [float(i % 2) for i in range(60)],
         "person": [str(i) for i in range(60)],
         "constant": ["x"] * 60,

@@ -28,7 +28,8 @@ def read_attributes(columns: Mapping[str, Sequence[Any]], least: int = 10) -> di
 
     A column with 2 to 20 values is one; values that fewer than `least` pictures have count as unknown, as do
     empty cells and pictures without labels. CelebA's four hair colours are one attribute "hair" (unknown
-    where none or several are set), its Eyeglasses and Smiling "glasses" and "smile" with yes and no.
+    where none or several are set), its Eyeglasses and Smiling "glasses" and "smile" with yes and no. A value
+    that ends with the column's own name loses it: "blonde hair" of "hair" is "blond".
     """
     found: dict[str, list[str]] = {}
     count = len(next(iter(columns.values()), []))
@@ -43,7 +44,8 @@ def read_attributes(columns: Mapping[str, Sequence[Any]], least: int = 10) -> di
         if name in _YES_OR_NO:
             found[_YES_OR_NO[name]] = ["yes" if cell == 1 else "no" for cell in cells]
         elif name not in _HAIR:
-            found[name] = [_SPELLINGS.get(str(cell), str(cell)) for cell in cells]
+            words = [str(cell).removesuffix(f" {name}") for cell in cells]  # "blonde hair" of hair
+            found[name] = [_SPELLINGS.get(word, word) for word in words]
     attributes = {}
     for name, cells in found.items():
         known = [cell if is_known else "" for cell, is_known in zip(cells, labelled, strict=True)]
