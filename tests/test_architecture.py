@@ -57,15 +57,23 @@ def test_imports_point_one_way(path: Path) -> None:
 
 
 def teacher(config: configs.Config):
-    return jnp.ones(()), lambda p, x: p * x.mean((1, 2, 3))[:, None].repeat(config.networks.embedding_size, 1)
+    size = config.networks.embedding_size
+    return {"one": jnp.ones(())}, lambda p, x: p["one"] * x.mean((1, 2, 3))[:, None].repeat(size, 1)
 
 
 def maps(config: configs.Config):
-    return jnp.ones(()), lambda p, x: (p * x, [p * x, p * x[:, ::2, ::2]])
+    return {"one": jnp.ones(())}, lambda p, x: (p["one"] * x, [p["one"] * x, x[:, ::2, ::2]])
 
 
 def angle(config: configs.Config):
-    return jnp.ones(()), lambda p, x: p * x.mean((1, 2, 3))
+    return {"one": jnp.ones(())}, lambda p, x: p["one"] * x.mean((1, 2, 3))
+
+
+def stand_in(config: configs.Config) -> None:
+    """Puts the frozen networks above in the place of the recipe's own, which learn from data."""
+    for field, function in (("teacher", "teacher"), ("features", "maps"), ("angle", "angle")):
+        if getattr(config.networks, field, ""):
+            setattr(config.networks, field, f"{__name__}:{function}")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
@@ -78,9 +86,7 @@ def test_every_recipe_builds_and_translates(path: Path) -> None:
     configs.validate(config)
     assert configs.from_json(configs.to_json(config)) == config
     assert "python" in module.__doc__ or "make" in module.__doc__, "the command stands at the top"
-    for field, function in (("teacher", "teacher"), ("features", "maps"), ("angle", "angle")):
-        if getattr(config.networks, field, ""):  # the recipe's own learns from data
-            setattr(config.networks, field, f"{__name__}:{function}")
+    stand_in(config)
     method = methods.load(config)
     params, extra = methods.abstract_init(method)
     owners = [n for networks in method.players.values() for n in networks]

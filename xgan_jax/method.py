@@ -90,8 +90,8 @@ Teacher = tuple[Any, Callable[[Any, Images], Float[Array, "b e"]]]
 def load_frozen(config: Config, field: str) -> tuple[Any, Callable[[Any, Images], Any]]:
     """A network that no player moves: calls the function that `config.networks.FIELD` names, with `config`.
 
-    The name is "package.module:function". It returns (params, apply); pictures given to `apply(params,
-    images)` are `[b, s, s, 3]` in [-1, 1].
+    The name is "package.module:function". It returns (params, apply): a dict of arrays, and a function whose
+    pictures, `apply(params, images)`, are `[b, s, s, 3]` in [-1, 1].
 
     Raises:
       ValueError: there is no such function, or it refuses.

@@ -1,0 +1,74 @@
+"""Every recipe trains, continues, translates and measures, made small enough for a test."""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from test_architecture import stand_in
+
+from xgan_jax.evaluation import grid
+from xgan_jax.evaluation.translate import evaluate, load_run
+from xgan_jax.training import loop
+
+ROOT = Path(__file__).parents[1]
+# The fewest channels that a network can have.
+SMALL = {
+    "width": 0.0625,
+    "discriminator_width": 0.0625,
+    "embedding_size": 64,
+    "blocks": 1,
+    "private_blocks": 1,
+}
+CHANNELS = {"cyclegan", "cyclegan_angle", "face2anime", "ugatit", "ugatit_light"}  # width is a number of them
+
+
+def small(path: Path, data: Path):
+    """The recipe at 32 px, two steps of eight pictures a domain."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config()
+    for name, value in SMALL.items():
+        if hasattr(config.networks, name):
+            if "width" in name and path.stem in CHANNELS:
+                value = 4
+            if name in ("blocks", "private_blocks"):
+                value = min(value, getattr(config.networks, name))
+            setattr(config.networks, name, value)
+    if getattr(config.networks, "embedding_side", 1) > 8:
+        config.networks.embedding_side = 8
+    for name, value in {"encoder_start": 1, "growth_steps": 1, "iterations": 2}.items():
+        if hasattr(config.weights, name):
+            setattr(config.weights, name, value)
+    stand_in(config)
+    config.data.path, config.data.size, config.data.shift = str(data), 32, 2
+    run = config.run
+    run.steps, run.batch_size, run.log_every, run.sample_every, run.checkpoint_every = 2, 8, 1, 2, 1
+    run.samples, run.measure_every = 2, 0
+    return config
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once(tmp_path_factory: pytest.TempPathFactory):
+    """What the first run compiles, the one that goes on reads."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+
+
+@pytest.mark.slow  # each compiles its step
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
+def test_a_recipe_runs(path: Path, records: Path, tmp_path: Path) -> None:
+    config = small(path, records)
+    loop.train(config, tmp_path / "run")
+    config.run.steps = 3
+    loop.train(config, tmp_path / "run")  # goes on
+    run = load_run(tmp_path / "run")
+    assert run.step == 3
+    report = evaluate(tmp_path / "run", tmp_path / "eval", count=2)
+    assert {"face2anime.png", "anime2face.png"} <= set(report["written"])
+    sampler = grid.make_sampler(run.method, config.data.domains)
+    pictures = {d: np.zeros((1, 32, 32, 3), np.uint8) for d in config.data.domains}
+    assert set(grid.translations(sampler, run.params, run.extra, pictures)) == {"face2anime", "anime2face"}
