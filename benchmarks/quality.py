@@ -2,6 +2,7 @@
 
     python benchmarks/quality.py methods --images 200000 --json benchmarks/results/quality.json
     python benchmarks/quality.py ablation --images 40000 --json benchmarks/results/ablation.json
+    python benchmarks/quality.py additions --images 12800 --json benchmarks/results/additions.json
 
 Without `--data` the embedded pictures are drawn and prepared first. A budget is a number of pictures seen,
 of both domains together, the same for all; every run is a folder under `--out`, and a command that was
@@ -58,6 +59,30 @@ SETS: dict[str, dict[str, tuple[str, list[str]]]] = {
             "quickstart",
             ["weights.teacher=1", "networks.teacher=xgan_jax.evaluation.judge:as_teacher"],
         ),
+    },
+    # What each part of xgan_plus is worth: without it, or with what it stands for.
+    "additions": {
+        "xgan_plus": ("xgan_plus", []),
+        "GAN weight 1": ("xgan_plus", ["weights.gan=1"]),
+        "without the choice": ("xgan_plus", ["weights.contrastive=0"]),
+        "gradient reversal": ("xgan_plus", ["weights.domain_form=reversal"]),
+        "without identity": ("xgan_plus", ["weights.identity=0"]),
+        "without R1": ("xgan_plus", ["weights.r1=0"]),
+        "spectral norm for R1": ("xgan_plus", ["weights.r1=0", "networks.discriminator_spectral=True"]),
+        "DiffAugment": ("xgan_plus", ["networks.discriminator_augment=True"]),
+        "transposed convolutions": ("xgan_plus", ["networks.resize=False"]),
+        "without blocks": ("xgan_plus", ["networks.blocks=0", "networks.private_blocks=0"]),
+        "a vector": (
+            "xgan_plus",
+            [
+                "networks.embedding_side=1",
+                "networks.embedding_size=512",
+                "networks.blocks=0",
+                "networks.private_blocks=0",
+            ],
+        ),
+        "batches of 16": ("xgan_plus", ["run.batch_size=16"]),
+        "without the average": ("xgan_plus", ["optimizer.ema_decay=0"]),
     },
     "leaderboard": {
         "xgan": ("xgan", _XGAN),
