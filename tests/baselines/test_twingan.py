@@ -98,7 +98,7 @@ def test_all_sides_have_their_parameters(trained) -> None:
     norm = params["generator"]["first_16"]["norm"]
     assert set(norm) == set(DOMAINS) and set(extra["generator"]["first_16"]["norm"]) == set(DOMAINS)
     assert norm["face"]["scale"].shape == (4,)
-    assert "kernel" in params["generator"]["first_16"]["Conv_0"], "convolutions are shared"
+    assert "kernel" in params["generator"]["first_16"]["conv"], "convolutions are shared"
 
 
 @pytest.mark.slow  # compiles the losses of every side for both players

@@ -1,5 +1,8 @@
 """The fast forms of convolutions equal lax's, and the layers around them do what they say."""
 
+import time
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -155,3 +158,61 @@ def test_spectral_norm(shape: tuple[int, ...]) -> None:
     ours = jax.grad(lambda k: (layers.spectral_norm(k) * direction).sum())(kernel)
     np.testing.assert_allclose(layers.spectral_norm(kernel), kernel / (3 * values[0]), atol=1e-6)
     np.testing.assert_allclose(ours, jax.grad(exact)(kernel), atol=1e-5 * float(jnp.abs(ours).max()))
+
+
+@pytest.mark.parametrize("padding", [((0, 0), (0, 0)), ((1, 1), (1, 1)), ((1, 2), (0, 1))])
+def test_plain_convolutions_and_their_derivatives_equal_lax(padding) -> None:
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (2, 6, 7, 3))
+    kernel = 0.1 * jax.random.normal(keys[1], (4, 3, 3, 5))
+
+    def plain(x, kernel):
+        return layers.plain_conv(x, kernel, padding)
+
+    def reference(x, kernel):
+        return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=DIMENSIONS)
+
+    def penalty(f, x, kernel):
+        """As R1: a gradient of a gradient."""
+        gradient = jax.grad(lambda x: jnp.sin(f(x, kernel)).sum())(x)
+        return jnp.square(gradient).sum()
+
+    assert_close(plain(x, kernel), reference(x, kernel))
+    for ours, theirs in zip(
+        jax.grad(penalty, (1, 2))(plain, x, kernel),
+        jax.grad(penalty, (1, 2))(reference, x, kernel),
+        strict=True,
+    ):
+        assert_close(ours, theirs)
+
+
+def test_a_branch_is_as_fast_as_no_branch() -> None:
+    """Inside branches XLA on CPU leaves convolutions as they are written: slow ones stay slow."""
+    x = jnp.ones((4, 16, 16, 64))
+
+    class Both(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = jax.nn.relu(layers.conv(64, 3, jnp.float32)(x))
+            x = jax.nn.relu(layers.StridedConv(64)(x))
+            return jnp.square(layers.TransposedConv(64)(x)).mean()
+
+    params = Both().init(jax.random.key(0), x)
+    outside = jax.jit(jax.grad(lambda p: Both().apply(p, x)))
+    inside = jax.jit(
+        lambda p, now: lax.cond(
+            now, jax.grad(lambda p: Both().apply(p, x)), lambda p: jax.tree.map(jnp.zeros_like, p), p
+        )
+    )
+
+    def seconds(f, *given) -> float:
+        jax.block_until_ready(f(*given))
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            jax.block_until_ready(f(*given))
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    # As lax writes them, gradients are 50 times slower inside.
+    assert seconds(inside, params, True) < 5 * seconds(outside, params)

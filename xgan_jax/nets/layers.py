@@ -4,8 +4,11 @@ Shapes are `[batch, height, width, channels]`; kernels `[k, k, in, out]` with k 
 is 2, so a convolution halves height and width and a transposed one doubles them.
 
 Which form of a convolution is fast is decided here and nowhere else, from `benchmarks/conv_layers.py`. Off
-the CPU it is lax's own. On CPU, lax multiplies the zeros that it puts between pixels for the input
-gradient (and for the transposed convolution, which is the same sum): four times the work.
+the CPU it is lax's own. On CPU, lax multiplies the zeros that it puts between pixels for the input gradient
+(and for the transposed convolution, which is the same sum): four times the work. And XLA brings a
+convolution into the form that its fast kernel wants (`_DIMENSIONS`) only outside of branches and loops;
+inside, as the lazy R1 and methods of several stages are, gradients in lax's own form are 50 times slower. So
+all convolutions here have that form to begin with.
 """
 
 import functools
@@ -78,10 +81,10 @@ def _input_by_phases(g: Array, kernel: Array) -> Array:
         columns = [
             lax.conv_general_dilated(
                 g,
-                of_row[:, first::-2],
+                of_row[:, first::-2].swapaxes(2, 3),
                 (1, 1),
                 (pad_rows, pad_columns),
-                dimension_numbers=("NHWC", "HWOI", "NHWC"),
+                dimension_numbers=_DIMENSIONS,
             )
             for first, pad_columns in ((3, (1, 0)), (2, (0, 1)))
         ]
@@ -139,9 +142,20 @@ def input_gradient(g: Float[Array, "b h w o"], kernel: Float[Array, "k k i o"]) 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def kernel_gradient(x: Float[Array, "b h w i"], g: Float[Array, "b h2 w2 o"], k: int) -> Float[Array, "..."]:
     """The gradient of `(strided_conv(x, kernel) * g).sum()` by the kernel, `[k, k, i, o]`."""
-    kernel = jax.ShapeDtypeStruct((k, k, x.shape[-1], g.shape[-1]), x.dtype)
-    result: Array = jax.linear_transpose(lambda kernel: _lax_conv(x, kernel), kernel)(g)[0]
-    return result
+    if jax.default_backend() != "cpu":
+        kernel = jax.ShapeDtypeStruct((k, k, x.shape[-1], g.shape[-1]), x.dtype)
+        result: Array = jax.linear_transpose(lambda kernel: _lax_conv(x, kernel), kernel)(g)[0]
+        return result
+    # A convolution of channels over pictures, with `g`, its pixels spread, for a kernel.
+    by_channel = lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0),
+        g.transpose(1, 2, 0, 3),
+        (1, 1),
+        ((1, k - 3), (1, k - 3)),
+        rhs_dilation=(2, 2),
+        dimension_numbers=_DIMENSIONS,
+    )
+    return by_channel.transpose(1, 2, 0, 3)
 
 
 Pair = tuple[Array, Array]
@@ -325,16 +339,67 @@ class Norm(nn.Module):
         return instance_norm(x.astype(jnp.float32), scale, offset).astype(self.dtype)
 
 
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def plain_conv(
+    x: Float[Array, "b h w i"], kernel: Float[Array, "k l i o"], padding: Padding
+) -> Float[Array, "b h2 w2 o"]:
+    """Convolution with stride 1, and rows and columns of zeros around as `padding` says.
+
+    Its derivatives, to any order in reverse mode, are such convolutions again: on CPU the form that is fast
+    everywhere (see above).
+    """
+    return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=_DIMENSIONS)
+
+
+def _plain_conv_forward(x: Array, kernel: Array, padding: Padding) -> tuple[Array, Pair]:
+    return plain_conv(x, kernel, padding), (x, kernel)
+
+
+def _plain_conv_backward(padding: Padding, saved: Pair, g: Array) -> Pair:
+    x, kernel = saved
+    (top, bottom), (left, right) = padding
+    rows, columns = kernel.shape[0] - 1, kernel.shape[1] - 1
+    around = ((rows - top, rows - bottom), (columns - left, columns - right))
+    dx = plain_conv(g, kernel[::-1, ::-1].swapaxes(2, 3), around)
+    by_channel = plain_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), padding)
+    return dx, by_channel.transpose(1, 2, 0, 3)
+
+
+plain_conv.defvjp(_plain_conv_forward, _plain_conv_backward)
+
+
+def _for_flax(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any) -> Array:
+    """`plain_conv` where `nn.Conv` calls `lax.conv_general_dilated`; that itself off the CPU."""
+    if jax.default_backend() != "cpu":
+        return lax.conv_general_dilated(x, kernel, strides, padding, **options)
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    return plain_conv(x, kernel, tuple(map(tuple, padding)))
+
+
 def conv(
     features: int,
     size: int,
     dtype: Any,
     padding: Any = "SAME",
     kernel_init: nn.initializers.Initializer = he_normal,
+    bias: bool = True,
     name: str | None = None,
 ) -> nn.Conv:
-    """A convolution with stride 1 and bias."""
-    return nn.Conv(features, (size, size), padding=padding, dtype=dtype, kernel_init=kernel_init, name=name)
+    """A convolution with stride 1."""
+    return nn.Conv(
+        features,
+        (size, size),
+        padding=padding,
+        use_bias=bias,
+        dtype=dtype,
+        kernel_init=kernel_init,
+        conv_general_dilated=_for_flax,
+        name=name,
+    )
 
 
 class ResidualBlock(nn.Module):

@@ -99,8 +99,8 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, domain: str, train: bool, limits: Limits | None) -> Array:
-        kernel = (self.kernel, self.kernel)
-        x = nn.Conv(self.features, kernel, use_bias=False, dtype=self.dtype, kernel_init=normal_002)(x)
+        layer = conv(self.features, self.kernel, self.dtype, kernel_init=normal_002, bias=False, name="conv")
+        x = layer(x)
         x = ACTIVATIONS["leaky_relu"](DomainNorm(self.domains, name="norm")(x, domain, train, limits))
         return x * lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-6)
 
@@ -167,10 +167,7 @@ class Generator(nn.Module):
 
         self.first = {str(s): layer(s) for s in sides}
         self.second = {str(s): layer(s) for s in sides}
-        self.to_rgb = {
-            str(s): nn.Conv(3, (1, 1), use_bias=False, dtype=self.dtype, kernel_init=normal_002)
-            for s in sides
-        }
+        self.to_rgb = {str(s): conv(3, 1, self.dtype, kernel_init=normal_002, bias=False) for s in sides}
         self.rgb_norm = {str(s): DomainNorm(self.domains) for s in sides}
 
     def __call__(
