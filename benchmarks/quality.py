@@ -12,6 +12,10 @@ stopped goes on where it was. Figures are of the last checkpoint's averaged weig
 
 is every method, made as narrow as two cores need it, in batches of 4; with parameters and the time of a
 translation beside the measures.
+
+    python benchmarks/quality.py table --json benchmarks/results/leaderboard.json
+
+prints the figures as the tables of the docs.
 """
 
 import argparse
@@ -215,7 +219,7 @@ def deviation_of(values: list[Any]) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("set", choices=sorted(SETS))
+    parser.add_argument("set", choices=[*sorted(SETS), "table"])
     parser.add_argument(
         "--data", type=Path, help="a folder that `xgan prepare` wrote; default the embedded data"
     )
@@ -230,6 +234,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/quality"), help="the runs' folders")
     parser.add_argument("--json", help="where figures are added")
     arguments = parser.parse_args()
+    if arguments.set == "table":
+        print(markdown(json.loads(Path(arguments.json).read_text())[arguments.name]))
+        return
     data = arguments.data or embedded_data(Path("data/quality"))
     table: dict[str, Any] = {}
     for name, (recipe, changes) in SETS[arguments.set].items():
@@ -252,6 +259,43 @@ def main() -> None:
             before = json.loads(path.read_text()) if path.exists() else {}
             before[arguments.name] = before.get(arguments.name, {}) | table
             machine.write(arguments.json, before)
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """A row a method, both directions in each cell; the best top-1 first."""
+    first = next(iter(table.values()))
+    directions = [d for d in first if isinstance(first[d], dict) and "passes" in first[d]]
+
+    def cell(found: dict[str, Any], key: str, form: str = "{:.0%}") -> str:
+        values = [found[d][key] for d in directions]
+        return "-" if None in values else " / ".join(form.format(value) for value in values)
+
+    def kept(found: dict[str, Any], name: str) -> str:
+        values = [found[d]["attribute_agreement_of_ceiling"].get(name) for d in directions]
+        return " / ".join("-" if value is None else f"{value:.2f}" for value in values)
+
+    names = sorted(
+        {a for v in table.values() for d in directions for a in v[d]["attribute_agreement_of_ceiling"]}
+    )
+    costs = all("parameters" in found for found in table.values())
+    heads = ["method", "top-1", "tilted", "KID", "passes", "diversity", *names]
+    heads += ["parameters", "ms a picture"] if costs else []
+    lines = [f"{', '.join(directions)}", "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    order = sorted(table, key=lambda name: -sum(table[name][d]["retrieval_top1"] or 0 for d in directions))
+    for name in order:
+        found = table[name]
+        cells = [
+            f"`{name}`",
+            cell(found, "retrieval_top1"),
+            cell(found, "retrieval_top1_tilted"),
+            cell(found, "kid_of_untranslated", "{:.1%}"),
+            cell(found, "passes"),
+            cell(found, "diversity", "{:.2f}"),
+            *(kept(found, attribute) for attribute in names),
+        ]
+        cells += [f"{found['parameters']:,.0f}", f"{found['milliseconds_per_image']:.1f}"] if costs else []
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def show(table: dict[str, Any]) -> None:
