@@ -97,7 +97,13 @@ SETS: dict[str, dict[str, tuple[str, list[str]]]] = {
         "cyclegan_angle": ("cyclegan_angle", _RESNET),
         "twingan": (
             "twingan",
-            [*_BATCH, "networks.width=0.25", "networks.discriminator_width=0.25", "weights.growth_steps=/10"],
+            [
+                *_BATCH,
+                "networks.width=0.25",
+                "networks.discriminator_width=0.25",
+                "weights.growth_steps=/10",
+                "optimizer.learning_rate=1e-3",
+            ],
         ),
         "ugatit": ("ugatit", _RESNET),
         "ugatit_light": ("ugatit_light", _RESNET),
