@@ -89,6 +89,7 @@ def trained():
     return method, params, extra, images
 
 
+@pytest.mark.slow
 def test_all_sides_have_their_parameters(trained) -> None:
     _, params, extra, _ = trained
     assert set(params["encoder"]) == {
@@ -140,6 +141,7 @@ def test_only_the_layers_of_the_side_learn(trained) -> None:
     }
 
 
+@pytest.mark.slow
 def test_terms_by_hand(trained) -> None:
     """At step 25: 8 px, held. Training statistics, references of the anime batch."""
     method, params, extra, images = trained
@@ -172,6 +174,7 @@ def test_terms_by_hand(trained) -> None:
         assert float(terms[name]) == pytest.approx(float(value), rel=0.02), name
 
 
+@pytest.mark.slow
 def test_translations_mixtures_and_references(trained) -> None:
     method, params, extra, images = trained
     x = images["face"]
