@@ -8,7 +8,8 @@ import pytest
 from xgan_jax import method as methods
 from xgan_jax.baselines.twingan import Networks, Weights, dragan, growth, mixed
 from xgan_jax.config import Config, DataConfig
-from xgan_jax.nets.twingan import BatchRenorm, Discriminator, Encoder, Generator, channels, double, halve
+from xgan_jax.nets.layers import double
+from xgan_jax.nets.twingan import BatchRenorm, Discriminator, Encoder, Generator, channels, halve
 
 KEY = jax.random.key(0)
 DOMAINS = ("face", "anime")

@@ -20,6 +20,7 @@ from xgan_jax.config import Config
 from xgan_jax.method import Extra, Images, Method, Params, Terms
 from xgan_jax.nets.acgan import ConditionalGenerator
 from xgan_jax.nets.discriminator import DCGANDiscriminator
+from xgan_jax.nets.layers import interleave
 
 
 @dataclass
@@ -110,7 +111,7 @@ def build(config: Config) -> Method:
     ) -> Terms:
         fake = lax.stop_gradient(draw(params, extra, *drawn(key, n), True)[0])
         of_fake, _ = discriminate(params, fake)
-        real = jnp.stack([batch[domain] for domain in domains], 1).reshape(-1, size, size, 3)
+        real = interleave([batch[domain] for domain in domains])
         of_real, class_logits = discriminate(params, real)
         which = jnp.arange(len(real)) % len(domains)
         terms = {

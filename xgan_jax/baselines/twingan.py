@@ -22,7 +22,8 @@ from jaxtyping import Array, Float, Int, Key
 from xgan_jax import losses
 from xgan_jax.config import Config
 from xgan_jax.method import Extra, Images, Method, Params, Terms, load_frozen
-from xgan_jax.nets.twingan import Discriminator, Encoder, Generator, Limits, blend, double, halve
+from xgan_jax.nets.layers import double
+from xgan_jax.nets.twingan import Discriminator, Encoder, Generator, Limits, blend, halve
 
 # The correction of batch renormalisation within a phase: (share of the phase, r, d). The author's steps, of a
 # phase of 37,500.
@@ -189,7 +190,7 @@ def build(config: Config) -> Method:
         }
         return {d: z for d, (z, _) in encoded.items()}, pictures, c
 
-    def generator_losses(now: Pass, batch: dict[str, Images]) -> tuple[dict[str, Array], dict[str, Array]]:
+    def generator_losses(now: Pass, batch: dict[str, Images]) -> dict[str, Array]:
         side = batch[domains[0]].shape[1]
         terms: dict[str, Array] = {}
         z, pictures, c = translations(now, batch)
@@ -197,18 +198,17 @@ def build(config: Config) -> Method:
             if s == t:
                 terms[f"reconstruction/{t}"] = weights.reconstruction * jnp.abs(batch[t] - picture).mean()
             weight = weights.gan if s != t else weights.gan_reconstruction * (side >= 64)
-            if weight or s != t:
+            terms[f"gan/{s}2{t}"] = jnp.zeros(())
+            if weight:
                 logits = discriminate(now.params, t, picture, now.fade)
                 terms[f"gan/{s}2{t}"] = weight * losses.gan_generator(logits, "ns")
-            else:
-                terms[f"gan/{s}2{t}"] = jnp.zeros(())
             if s != t:
                 again, _ = now.encode(picture, t)
                 terms[f"semantic/{s}2{t}"] = weights.semantic * jnp.abs(z[s] - again).mean()
                 if c is not None and t == domains[-1]:
                     difference = jnp.abs(conditions(now.params, picture) - c).mean()
                     terms[f"reference/{s}2{t}"] = weights.reference * difference
-        return terms, {}
+        return terms
 
     def discriminator_losses(
         now: Pass, batch: dict[str, Images], key: Key[Array, ""]
@@ -250,8 +250,7 @@ def build(config: Config) -> Method:
             now = Pass(params, extra, fade, limits)
             if player == "discriminator":
                 return Terms(*discriminator_losses(now, small, key), {})
-            terms, measures = generator_losses(now, small)
-            return Terms(terms, measures, now.statistics)
+            return Terms(generator_losses(now, small), {}, now.statistics)
 
         terms: Terms = lax.switch(k, [functools.partial(at, k) for k in range(last + 1)])
         if player == "discriminator":

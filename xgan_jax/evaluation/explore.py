@@ -16,7 +16,7 @@ from xgan_jax.data.augment import to_float, to_uint8
 from xgan_jax.evaluation import grid
 from xgan_jax.evaluation.batches import in_batches
 from xgan_jax.evaluation.distances import squared_distances
-from xgan_jax.evaluation.translate import Run, load_run, reader, split_direction
+from xgan_jax.evaluation.translate import Run, embed_all, load_run, reader, split_direction
 
 Pictures = UInt8[np.ndarray, "_ s s 3"]
 
@@ -51,10 +51,7 @@ def read_inputs(run: Run, inputs: Sequence[str], domain: str) -> tuple[list[str]
 def _embeddings(run: Run, images: Pictures, domain: str) -> Float[np.ndarray, "n e"]:
     if run.method.embed is None:
         raise _lacks(run, "embedding", "xgan, baselines.twingan, baselines.dtn or baselines.acgan")
-    embed = run.method.embed
-    compiled = jax.jit(lambda p, e, x: embed(p, e, to_float(x), domain))
-    found: np.ndarray = in_batches(lambda x: compiled(run.params, run.extra, x), images, 32)
-    return found
+    return embed_all(run, images, domain)
 
 
 def neighbours(
@@ -86,10 +83,7 @@ def neighbours(
         raise ValueError(f"--count is {count}: there are {total} test pictures of {among}, use 1 to {total}.")
     names, images = read_inputs(run, inputs, domain)
     gallery = pipeline.read_pictures(data, among, data.test_split, range(total))
-    distances = squared_distances(
-        _embeddings(run, images, domain).astype(np.float64),
-        _embeddings(run, gallery, among).astype(np.float64),
-    )
+    distances = squared_distances(_embeddings(run, images, domain), _embeddings(run, gallery, among))
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :count]
     rows = [
         {"file": name, "rank": rank + 1, "picture": int(i), "distance": float(max(of[i], 0) ** 0.5)}

@@ -21,13 +21,11 @@ from tqdm import tqdm
 from xgan_jax import __version__
 from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
-from xgan_jax.data.augment import to_float
 from xgan_jax.evaluation import distances, page, truth
-from xgan_jax.evaluation.batches import in_batches
 from xgan_jax.evaluation.features import FeatureNetwork, inception
 from xgan_jax.evaluation.judge import Judge, load_judge
 from xgan_jax.evaluation.labels import Attribute, read_attributes, translated_numbers
-from xgan_jax.evaluation.translate import Run, compiled_translator, load_run, translate_all
+from xgan_jax.evaluation.translate import Run, compiled_translator, embed_all, load_run, translate_all
 from xgan_jax.method import Method
 
 Pictures = UInt8[np.ndarray, "_ s s 3"]
@@ -148,15 +146,7 @@ def embedding_measures(
     """
     if run.method.embed is None:
         return None
-    embed = run.method.embed
-    compiled = jax.jit(lambda p, e, x, domain: embed(p, e, to_float(x), domain), static_argnums=3)
-    z = {}
-    for domain, images in pictures.items():
-
-        def embedded(x: UInt8[np.ndarray, "b s s 3"], domain: str = domain) -> Any:
-            return compiled(run.params, run.extra, x, domain)
-
-        z[domain] = in_batches(embedded, images, 64).astype(np.float64)
+    z = {domain: embed_all(run, images, domain) for domain, images in pictures.items()}
     everything = np.concatenate(list(z.values()))
     of = np.repeat(np.arange(len(z)), [len(part) for part in z.values()])
     d = distances.squared_distances(everything, everything)

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, UInt8
+from jaxtyping import Array, Float, UInt8
 from tqdm import tqdm
 
 from xgan_jax import __version__
@@ -118,6 +118,15 @@ def translate_all(
     """Any number of pictures."""
     result: Pictures = in_batches(lambda x: translator(params, extra, x, source, target), images, batch_size)
     return result
+
+
+def embed_all(run: Run, images: Pictures, domain: str, batch_size: int = 64) -> Float[np.ndarray, "n e"]:
+    """The embeddings of any number of pictures of `domain`, in float64; for a method that has them."""
+    embed = run.method.embed
+    assert embed is not None
+    compiled = jax.jit(lambda p, e, x: embed(p, e, to_float(x), domain))
+    found: np.ndarray = in_batches(lambda x: compiled(run.params, run.extra, x), images, batch_size)
+    return found.astype(np.float64)
 
 
 def evaluate(

@@ -232,6 +232,11 @@ def spectral_norm(kernel: Float[Array, "*k o"], iterations: int = 32) -> Float[A
     return kernel / (jnp.linalg.norm(m @ v) + 1e-12)
 
 
+def double(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """Twice the height and width, by nearest neighbour."""
+    return x.repeat(2, 1).repeat(2, 2)
+
+
 class StridedConv(nn.Module):
     """`strided_conv` with its kernel and bias: `[b, h, w, i] -> [b, h/2, w/2, features]`.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xgan_jax.nets import layers
-from xgan_jax.nets.layers import ACTIVATIONS, Norm, StridedConv, TransposedConv
+from xgan_jax.nets.layers import ACTIVATIONS, Norm, StridedConv, TransposedConv, double
 
 normal_002 = nn.initializers.normal(0.02)
 
@@ -72,8 +72,7 @@ class ResNetGenerator(nn.Module):
         for i in (1, 2):
             features = self.width << (2 - i)
             if self.resize:
-                x = x.repeat(2, 1).repeat(2, 2)
-                x = conv(features, 3, self.dtype, name=f"up{i}")(reflect_pad(x, 1))
+                x = conv(features, 3, self.dtype, name=f"up{i}")(reflect_pad(double(x), 1))
             else:
                 x = TransposedConv(features, 3, self.dtype, normal_002, name=f"up{i}")(x)
             x = act(x)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from xgan_jax.nets.layers import ACTIVATIONS, conv, dense
+from xgan_jax.nets.layers import ACTIVATIONS, conv, dense, double
 from xgan_jax.nets.resnet import normal_002
 
 Fade = Float[Array, ""]  # of the finest layers: 0 (not there yet) to 1
@@ -28,11 +28,6 @@ def halve(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Means of 2x2 pixels."""
     b, h, w, c = x.shape
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
-
-
-def double(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Nearest neighbour."""
-    return x.repeat(2, 1).repeat(2, 2)
 
 
 def blend(fine: Array, coarse: Array, fade: Fade) -> Array:

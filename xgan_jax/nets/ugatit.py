@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from xgan_jax.nets.layers import ACTIVATIONS, Norm, spectral_norm
+from xgan_jax.nets.layers import ACTIVATIONS, Norm, double, spectral_norm
 from xgan_jax.nets.resnet import normal_002, reflect_pad
 
 _EPSILON = 1e-5
@@ -144,7 +144,7 @@ class Generator(nn.Module):
             y = conv(deepest, (3, 3), dtype=self.dtype, name=f"up_block{i + 1}_conv2")(reflect_pad(y, 1))
             x = x + AdaLIN(name=f"up_block{i + 1}_norm2")(y, gamma, beta)
         for i in (1, 2):
-            x = reflect_pad(x.repeat(2, 1).repeat(2, 2), 1)
+            x = reflect_pad(double(x), 1)
             x = conv(deepest >> i, (3, 3), dtype=self.dtype, name=f"up{i}")(x)
             x = relu(LIN(name=f"up{i}_norm")(x))
         x = conv(3, (7, 7), dtype=self.dtype, name="picture")(reflect_pad(x, 3))
