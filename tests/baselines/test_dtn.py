@@ -72,7 +72,8 @@ def test_terms_by_hand_and_who_learns() -> None:
         return float(-jax.nn.log_softmax(logits)[:, wanted].mean())
 
     def f(x):
-        return x.reshape(len(x), -1) @ params["features"]
+        z = x.reshape(len(x), -1) @ params["features"]
+        return z / jnp.linalg.norm(z, axis=-1, keepdims=True)
 
     fake, same = made["face", "anime"], made["anime", "anime"]
     expected = {

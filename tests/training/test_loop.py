@@ -326,6 +326,16 @@ def command(records: Path, workdir: Path, *flags: str) -> list[str]:
     ]
 
 
+def test_a_refused_command_says_one_sentence_and_nothing_after_it(records: Path, tmp_path: Path) -> None:
+    flags = command(records, tmp_path / "run", "--config.data.size=64")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(flags, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("train.py: ") and "prepare it again with --size 64" in last, ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 @pytest.mark.slow
 def test_kill_9_at_three_random_moments_is_bit_exact(records: Path, tmp_path: Path) -> None:
     """The command, killed without warning while it trains and saves, ends as if never killed."""

@@ -1,8 +1,9 @@
 """DTN: a generator on top of features that never change (Taigman, Polyak & Wolf 2016).
 
-G = g(f(x)): f is a given network, only g and the discriminator learn. A translation must have the features of
-what it was made from (f-constancy), and a picture of the target must come out as it is. The paper translates
-one way; here every domain has its g and its discriminator, with the same f.
+G = g(f(x)): f is a given network, whose features have unit length; only g and the discriminator learn. A
+translation must have the features of what it was made from (f-constancy), and a picture of the target must
+come out as it is. The paper translates one way; here every domain has its g and its discriminator, with the
+same f.
 """
 
 from dataclasses import dataclass
@@ -76,7 +77,9 @@ def build(config: Config) -> Method:
         return params, {"generator": {d: of_g[d]["batch_stats"] for d in domains}}
 
     def features(params: Params, images: Images) -> Float[Array, "b e"]:
-        return f(lax.stop_gradient(params["features"]), images)
+        z = f(lax.stop_gradient(params["features"]), images)
+        # Unit length, as of the paper's f (DeepFace, section 3.3): the weight of L_CONST is for this scale.
+        return z / jnp.sqrt(jnp.square(z).sum(-1, keepdims=True) + 1e-12)
 
     def draw(
         params: Params, extra: Extra, target: str, z: Float[Array, "b e"], train: bool

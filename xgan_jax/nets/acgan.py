@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from xgan_jax.nets.decoder import UpStack
-from xgan_jax.nets.layers import ACTIVATIONS, Norm, dense
+from xgan_jax.nets.layers import ACTIVATIONS, Norm, dense, normal_002
 
 
 class ConditionalGenerator(nn.Module):
@@ -15,7 +15,8 @@ class ConditionalGenerator(nn.Module):
 
     The class is an embedding of a few learnt numbers beside z; then a fully connected layer to 4x4 with 1024
     channels (times `width`) and transposed convolutions with half as many at each enlargement, batch
-    normalisation and ReLU. Kernels are 4x4, where the authors have 5x5: they cover every pixel as often.
+    normalisation and ReLU; weights begin at N(0, 0.02). Kernels are 4x4, where
+    the authors have 5x5: they cover every pixel as often.
     """
 
     classes: int
@@ -30,9 +31,13 @@ class ConditionalGenerator(nn.Module):
     ) -> Float[Array, "b s s 3"]:
         first = max(4, round(self.width * 1024))
         condition = nn.Embed(self.classes, self.class_embedding, name="class")(of)
-        x = dense(16 * first, self.dtype, name="fc1")(jnp.concatenate([z, condition], -1))
+        fc1 = dense(16 * first, self.dtype, kernel_init=normal_002, name="fc1")
+        x = fc1(jnp.concatenate([z, condition], -1))
         x = x.reshape(len(z), 4, 4, first)
         x = ACTIVATIONS["relu"](Norm("batch", self.dtype, name="norm1")(x, train))
         channels = [max(4, first >> i) for i in range(1, self.size.bit_length() - 3)]
-        x = UpStack((*channels, 3), 4, "batch", "relu", self.dtype, pixels=True, name="up")(x, train)
+        up = UpStack(
+            (*channels, 3), 4, "batch", "relu", self.dtype, pixels=True, kernel_init=normal_002, name="up"
+        )
+        x = up(x, train)
         return jnp.tanh(x.astype(jnp.float32))

@@ -14,6 +14,7 @@ from xgan_jax.nets.layers import (
     conv,
     deinterleave,
     he_normal,
+    he_normal_transposed,
     interleave,
 )
 
@@ -32,6 +33,7 @@ class UpStack(nn.Module):
     resize: bool = False
     pixels: bool = False
     blocks: int = 0  # residual blocks before them
+    kernel_init: nn.initializers.Initializer = he_normal_transposed
 
     @nn.compact
     def __call__(self, x: Float[Array, "b s s c"], train: bool) -> Float[Array, "b t t d"]:
@@ -39,7 +41,7 @@ class UpStack(nn.Module):
             x = ResidualBlock(self.norm, self.activation, self.dtype, name=f"block{i + 1}")(x, train)
         for i, features in enumerate(self.channels):
             deconv = TransposedConv(
-                features, self.kernel, self.dtype, resize=self.resize, name=f"deconv{i + 1}"
+                features, self.kernel, self.dtype, self.kernel_init, self.resize, name=f"deconv{i + 1}"
             )
             x = deconv(x)
             if not (self.pixels and i + 1 == len(self.channels)):

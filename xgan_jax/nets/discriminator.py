@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-from xgan_jax.nets.layers import ACTIVATIONS, Norm, StridedConv, conv, dense
+from xgan_jax.nets.layers import ACTIVATIONS, Norm, StridedConv, conv, dense, normal_002
 
 
 class Discriminator(nn.Module):
@@ -47,7 +47,8 @@ class DCGANDiscriminator(nn.Module):
     """DCGAN's (Radford et al. 2016): `[b, size, size, 3] -> [b, outputs]` float32.
 
     Strided convolutions down to 4x4 with 64, 128, 256, 512, ... channels (times `width`) and batch
-    normalisation, the first without; one fully connected layer. In training the statistics are the batch's.
+    normalisation, the first without, weights from N(0, 0.02); one fully connected layer. In training the
+    statistics are the batch's.
     """
 
     outputs: int
@@ -57,11 +58,13 @@ class DCGANDiscriminator(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b s s 3"], train: bool = True) -> Float[Array, "b n"]:
         for i in range(x.shape[1].bit_length() - 3):
-            x = StridedConv(max(4, round(self.width * (64 << i))), dtype=self.dtype, name=f"conv{i + 1}")(x)
+            features = max(4, round(self.width * (64 << i)))
+            x = StridedConv(features, dtype=self.dtype, kernel_init=normal_002, name=f"conv{i + 1}")(x)
             if i > 0:
                 x = Norm("batch", self.dtype, name=f"norm{i + 1}")(x, train)
             x = ACTIVATIONS["leaky_relu"](x)
-        return dense(self.outputs, self.dtype, name="logits")(x.reshape(x.shape[0], -1)).astype(jnp.float32)
+        last = dense(self.outputs, self.dtype, kernel_init=normal_002, name="logits")
+        return last(x.reshape(x.shape[0], -1)).astype(jnp.float32)
 
 
 def differentiable_augmentation(x: Float[Array, "b s s 3"], key: Key[Array, ""]) -> Float[Array, "b s s 3"]:

@@ -36,6 +36,8 @@ he_normal_transposed = nn.initializers.variance_scaling(
     2.0, "fan_in", "truncated_normal", in_axis=-1, out_axis=-2
 )
 
+normal_002 = nn.initializers.normal(0.02)  # DCGAN's (Radford et al. 2016), and of most GANs after it
+
 
 def _lax_conv(x: Array, kernel: Array) -> Array:
     pad = (1, kernel.shape[0] - 3)  # 3x3 never reads the last row of a symmetric padding
@@ -426,13 +428,19 @@ class ResidualBlock(nn.Module):
         return x + y
 
 
-def dense(features: int, dtype: Any, spectral: bool = False, name: str | None = None) -> nn.Dense:
-    """A matrix product with bias, He-initialised; with `spectral` its kernel has spectral norm 1."""
+def dense(
+    features: int,
+    dtype: Any,
+    spectral: bool = False,
+    kernel_init: nn.initializers.Initializer = he_normal,
+    name: str | None = None,
+) -> nn.Dense:
+    """A matrix product with bias; with `spectral` its kernel has spectral norm 1."""
 
     def product(x: Array, kernel: Array, *how: Any, **options: Any) -> Array:
         return lax.dot_general(x, spectral_norm(kernel) if spectral else kernel, *how, **options)
 
-    return nn.Dense(features, dtype=dtype, kernel_init=he_normal, dot_general=product, name=name)
+    return nn.Dense(features, dtype=dtype, kernel_init=kernel_init, dot_general=product, name=name)
 
 
 def interleave(

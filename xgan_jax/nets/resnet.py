@@ -9,9 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xgan_jax.nets import layers
-from xgan_jax.nets.layers import ACTIVATIONS, Norm, StridedConv, TransposedConv, double
-
-normal_002 = nn.initializers.normal(0.02)
+from xgan_jax.nets.layers import ACTIVATIONS, Norm, StridedConv, TransposedConv, double, normal_002
 
 
 def reflect_pad(x: Float[Array, "b h w c"], pad: int) -> Float[Array, "b h2 w2 c"]:

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from xgan_jax.nets.layers import ACTIVATIONS, conv, dense, double
-from xgan_jax.nets.resnet import normal_002
+from xgan_jax.nets.layers import ACTIVATIONS, conv, dense, double, normal_002
 
 Fade = Float[Array, ""]  # of the finest layers: 0 (not there yet) to 1
 Limits = tuple[Float[Array, ""], Float[Array, ""]]  # of the correction: r and d

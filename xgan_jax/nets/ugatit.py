@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from xgan_jax.nets.layers import ACTIVATIONS, Norm, double, spectral_norm
-from xgan_jax.nets.resnet import normal_002, reflect_pad
+from xgan_jax.nets.layers import ACTIVATIONS, Norm, double, normal_002, spectral_norm
+from xgan_jax.nets.resnet import reflect_pad
 
 _EPSILON = 1e-5
 

@@ -1,5 +1,6 @@
 """The loop around the step: start or continue a run, watch it, save it, stop it cleanly."""
 
+import contextlib
 import datetime
 import fcntl
 import importlib.metadata
@@ -363,11 +364,11 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> TrainState:
     """
     configs.validate(config)
     workdir = Path(workdir)
-    with _only_run_in(workdir):
-        return _train(config, workdir)
+    with _only_run_in(workdir), contextlib.ExitStack() as opened:
+        return _train(config, workdir, opened)
 
 
-def _train(config: Config, workdir: Path) -> TrainState:
+def _train(config: Config, workdir: Path, opened: contextlib.ExitStack) -> TrainState:
     run, data = config.run, config.data
     mesh = sharding.make_mesh()
     everywhere = sharding.replicated(mesh)
@@ -387,7 +388,11 @@ def _train(config: Config, workdir: Path) -> TrainState:
     abstract = jax.eval_shape(lambda: states.create(method, config))
     _describe(config, counts, abstract)
 
-    checkpoints = Checkpoints(workdir / "checkpoints", run.keep_checkpoints)
+    def closing(thing: Any) -> Any:
+        """`thing`, closed at the run's end, however it ends."""
+        return opened.enter_context(contextlib.closing(thing))
+
+    checkpoints: Checkpoints = closing(Checkpoints(workdir / "checkpoints", run.keep_checkpoints))
     found = checkpoints.latest_good()
     _check_config(config, workdir, started=found is not None)
     cached = data.cache == "device"
@@ -401,6 +406,7 @@ def _train(config: Config, workdir: Path) -> TrainState:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
+    closing(iterator)
     if found is None:
         start = 0
         state = jax.jit(lambda: states.create(method, config), out_shardings=everywhere)()
@@ -425,12 +431,11 @@ def _train(config: Config, workdir: Path) -> TrainState:
             )
     if start >= run.steps:
         say(f"{workdir} has its {run.steps} steps already: nothing to train.")
-        checkpoints.close()
         return state
 
     chief = jax.process_index() == 0
     running_kid = RunningKid(config, method) if run.measure_every and chief else None
-    best = Checkpoints(workdir / "best", keep=1) if run.measure_every else None
+    best: Checkpoints | None = closing(Checkpoints(workdir / "best", keep=1)) if run.measure_every else None
     lowest = float("inf")
     if best is not None:
         best.set_aside_after(start)
@@ -441,7 +446,7 @@ def _train(config: Config, workdir: Path) -> TrainState:
         _record_launch(workdir, start)
         overview = parameter_overview.get_parameter_overview(abstract.params, include_stats=False)
         (workdir / "networks.txt").write_text(overview + "\n")
-        writer = RunWriter(workdir, start)
+        writer = closing(RunWriter(workdir, start))
         pictures = _fixed_test_pictures(config, counts)
         if start == 0:
             first = {
@@ -471,7 +476,7 @@ def _train(config: Config, workdir: Path) -> TrainState:
     profile = None
     if run.profile and chief:
         profile = Profile(run.profile, compiled, run.steps_per_call, method.players, run.compute_dtype)
-    bar = tqdm(total=run.steps, initial=start, disable=None if chief else True, leave=False)
+    bar = closing(tqdm(total=run.steps, initial=start, disable=None if chief else True, leave=False))
     clock: _Clock | None = None
     calls: list[tuple[int, Metrics]] = []  # made since the last look at their metrics
 
@@ -497,61 +502,52 @@ def _train(config: Config, workdir: Path) -> TrainState:
         batches = [next(iterator) for _ in range(run.steps_per_call)]
         return {domain: np.stack([batch[domain] for batch in batches]) for domain in data.domains}
 
-    try:
-        with _StopSignals() as signals:
-            for done in range(start + run.steps_per_call, run.steps + 1, run.steps_per_call):
-                before = time.perf_counter()
-                batch = next_batch()
-                if clock is not None:
-                    clock.waited += time.perf_counter() - before
-                with jax.transfer_guard("disallow"):  # but for the batch, nothing travels
-                    batch = sharding.to_devices(batch, of_batch)
-                    sent = time.perf_counter()
-                    state, metrics = compiled(state, batch, *resident)
-                if calls and calls[-1][0] % run.log_every == 0:
-                    look()  # while the device is at work on the next call
-                calls.append((done, metrics))
-                bar.update(run.steps_per_call)
-                if clock is None:
-                    jax.block_until_ready(metrics)
-                    clock = _Clock(done)
-                if profile is not None:
-                    profile.add_input(sent - before)
-                    profile.after_call(metrics)
-                stop = signals.stop_after(done)
-                sample = done % run.sample_every == 0 or done == run.steps
-                save = done % run.checkpoint_every == 0 or done == run.steps or stop
-                measure = best is not None and (done % run.measure_every == 0 or done == run.steps)
-                if sample or save or measure:
-                    look()
-                    paused = time.perf_counter()
-                    position = {"iterator": iterator.get_state(), "counts": counts, "crop": crop}
-                    if sample and writer is not None:
-                        writer.write_images(done, _draw_samples(sampler, state, pictures, workdir, done))
-                    if best is not None and measure:
-                        kid = _measure(running_kid, state, done, writer)
-                        if kid < lowest:
-                            lowest = kid
-                            best.save(state, done, position | {"kid": kid})
-                    if save:
-                        saving = time.perf_counter()
-                        checkpoints.save(state, done, position)
-                        if profile is not None and (page := profile.write(time.perf_counter() - saving)):
-                            say(f"profile: {page}")
-                    clock.skip(time.perf_counter() - paused)
-                if stop and done < run.steps:
-                    checkpoints.wait()
-                    number = signals.received or signal.SIGTERM
-                    say(f"saved step {done}; the same command continues from here")
-                    raise Stopped(128 + number)
-        checkpoints.wait()
-        say(f"done: {run.steps} steps in {workdir}")
-    finally:
-        bar.close()
-        if writer is not None:
-            writer.close()
-        checkpoints.close()
-        if best is not None:
-            best.close()
-        iterator.close()
+    with _StopSignals() as signals:
+        for done in range(start + run.steps_per_call, run.steps + 1, run.steps_per_call):
+            before = time.perf_counter()
+            batch = next_batch()
+            if clock is not None:
+                clock.waited += time.perf_counter() - before
+            with jax.transfer_guard("disallow"):  # but for the batch, nothing travels
+                batch = sharding.to_devices(batch, of_batch)
+                sent = time.perf_counter()
+                state, metrics = compiled(state, batch, *resident)
+            if calls and calls[-1][0] % run.log_every == 0:
+                look()  # while the device is at work on the next call
+            calls.append((done, metrics))
+            bar.update(run.steps_per_call)
+            if clock is None:
+                jax.block_until_ready(metrics)
+                clock = _Clock(done)
+            if profile is not None:
+                profile.add_input(sent - before)
+                profile.after_call(metrics)
+            stop = signals.stop_after(done)
+            sample = done % run.sample_every == 0 or done == run.steps
+            save = done % run.checkpoint_every == 0 or done == run.steps or stop
+            measure = best is not None and (done % run.measure_every == 0 or done == run.steps)
+            if sample or save or measure:
+                look()
+                paused = time.perf_counter()
+                position = {"iterator": iterator.get_state(), "counts": counts, "crop": crop}
+                if sample and writer is not None:
+                    writer.write_images(done, _draw_samples(sampler, state, pictures, workdir, done))
+                if best is not None and measure:
+                    kid = _measure(running_kid, state, done, writer)
+                    if kid < lowest:
+                        lowest = kid
+                        best.save(state, done, position | {"kid": kid})
+                if save:
+                    saving = time.perf_counter()
+                    checkpoints.save(state, done, position)
+                    if profile is not None and (page := profile.write(time.perf_counter() - saving)):
+                        say(f"profile: {page}")
+                clock.skip(time.perf_counter() - paused)
+            if stop and done < run.steps:
+                checkpoints.wait()
+                number = signals.received or signal.SIGTERM
+                say(f"saved step {done}; the same command continues from here")
+                raise Stopped(128 + number)
+    checkpoints.wait()
+    say(f"done: {run.steps} steps in {workdir}")
     return state
