@@ -104,6 +104,7 @@ SETS: dict[str, dict[str, tuple[str, list[str]]]] = {
                 "networks.discriminator_width=0.25",
                 "weights.growth_steps=/10",
                 "optimizer.learning_rate=1e-3",
+                "optimizer.discriminator_scale=0.1",
             ],
         ),
         # CycleGAN's rate: theirs of 1e-4 is for a million steps.
