@@ -50,9 +50,19 @@ def test_batch_renorm() -> None:
     np.testing.assert_allclose(plain.mean((0, 1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(plain.std((0, 1, 2)), 1, atol=1e-3)
     np.testing.assert_allclose(moved["batch_stats"]["mean"], 0.01 * x.mean((0, 1, 2)), rtol=1e-5)
+    # New, it expects what it sees: no correction in training, and the one batch's statistics in evaluation.
     free = (jnp.float32(1e6), jnp.float32(1e6))
     renormed, _ = norm.apply(variables, x, True, free, mutable=["batch_stats"])
-    np.testing.assert_allclose(renormed, norm.apply(variables, x, False), atol=1e-4)
+    np.testing.assert_allclose(renormed, plain, atol=1e-5)
+    np.testing.assert_allclose(norm.apply({**variables, **moved}, x, False), plain, atol=1e-4)
+    # Later, a batch that is unlike the ones before is corrected to what evaluation makes of it.
+    step = jax.jit(lambda now: norm.apply(now, x, True, none, mutable=["batch_stats"])[1])
+    for _ in range(2000):
+        moved = step({**variables, **moved})
+    variables, other = {**variables, **moved}, 5 - 3 * x
+    renormed, _ = norm.apply(variables, other, True, free, mutable=["batch_stats"])
+    np.testing.assert_allclose(renormed, norm.apply(variables, other, False), atol=1e-3)
+    assert float(jnp.abs(renormed).mean()) > 2
 
 
 def test_dragan_of_a_plane_is_its_slope() -> None:

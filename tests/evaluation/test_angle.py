@@ -19,6 +19,12 @@ def test_tilt_of_labels_and_of_eyes() -> None:
     eyes = {"lefteye_x": [10, 10], "lefteye_y": [20, 20], "righteye_x": [30, 30], "righteye_y": [40, 20]}
     np.testing.assert_allclose(angle.tilts(eyes), [45, 0])
     assert angle.tilts({"hair": ["red"]}) is None
+    # Rows that the CSV lacks, and empty cells, are not tilts of 0.
+    some = {"tilt": [0, 4, 5], "labelled": [0, 1, 1]}
+    np.testing.assert_array_equal(angle.tilts(some), [np.nan, 4, 5])
+    np.testing.assert_array_equal(angle.tilts({"tilt": ["7", "", "-2"]}), [7, np.nan, -2])
+    with pytest.raises(ValueError, match=r"'tilt' should be numbers: .*'left'"):
+        angle.tilts({"tilt": ["left", "7"]})
 
 
 def test_turning_is_tilting() -> None:
@@ -43,6 +49,9 @@ def test_it_reads_the_angle(tmp_path, monkeypatch) -> None:
     draw_dataset(tmp_path / "drawn", count=500, test_count=60, size=32)
     for half in ("trainB", "testB"):
         (tmp_path / "drawn" / half / "attributes.csv").unlink()
+    labels = tmp_path / "drawn/trainA/attributes.csv"  # of which every third is missing
+    head, *rows = labels.read_text().splitlines(keepends=True)
+    labels.write_text(head + "".join(row for i, row in enumerate(rows) if i % 3))
     sources = {d: str(tmp_path / f"drawn/train{letter}") for d, letter in (("face", "A"), ("anime", "B"))}
     prepare(sources, tmp_path / "records", size=32)
     config = Config("xgan", None, None, DataConfig(path=str(tmp_path / "records"), size=32))

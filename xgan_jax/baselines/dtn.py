@@ -76,10 +76,12 @@ def build(config: Config) -> Method:
         }
         return params, {"generator": {d: of_g[d]["batch_stats"] for d in domains}}
 
-    def features(params: Params, images: Images) -> Float[Array, "b e"]:
-        z = f(lax.stop_gradient(params["features"]), images)
-        # Unit length, as of the paper's f (DeepFace, section 3.3): the weight of L_CONST is for this scale.
+    def unit(z: Float[Array, "b e"]) -> Float[Array, "b e"]:
         return z / jnp.sqrt(jnp.square(z).sum(-1, keepdims=True) + 1e-12)
+
+    def features(params: Params, images: Images) -> Float[Array, "b e"]:
+        # As DeepFace's, the paper's f: the weight of L_CONST is for features of this scale.
+        return unit(f(lax.stop_gradient(params["features"]), images))
 
     def draw(
         params: Params, extra: Extra, target: str, z: Float[Array, "b e"], train: bool
@@ -160,7 +162,7 @@ def build(config: Config) -> Method:
         return play(params, extra, batch)
 
     def generate(params: Params, extra: Extra, z: Float[Array, "b e"], target: str) -> Images:
-        return draw(params, extra, target, z, False)[0]
+        return draw(params, extra, target, unit(z), False)[0]
 
     def translate(params: Params, extra: Extra, images: Images, source: str, target: str) -> Images:
         return generate(params, extra, features(params, images), target)

@@ -44,10 +44,15 @@ def build(config: Config) -> Method:
     """Face2Anime as `config` describes it.
 
     Raises:
-      ValueError: there are not two domains.
+      ValueError: there are not two domains, or an angle channel is asked for.
     """
     networks: Networks = config.networks
     weights: Weights = config.weights
+    if networks.angle:
+        raise ValueError(
+            f"config.networks.angle is {networks.angle!r}: Face2Anime has no angle channel; use "
+            "configs/cyclegan_angle.py, or leave it empty."
+        )
     base = cyclegan.build(config)
     first, second = config.data.domains
     directions = ((first, second), (second, first))

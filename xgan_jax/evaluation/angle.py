@@ -27,7 +27,7 @@ from xgan_jax.nets.discriminator import DCGANDiscriminator
 from xgan_jax.training.step import compiler_options
 
 STEPS = 1000
-VERSION = 1  # of the network and its training; another number trains anew
+VERSION = 2  # of the network and its training; another number trains anew
 _BATCH = 64
 _TURN = 20.0  # degrees; pictures are turned up to here while it learns
 _EYES = ("lefteye_x", "lefteye_y", "righteye_x", "righteye_y")
@@ -35,13 +35,29 @@ UNIT = 45.0  # degrees of an output of 1
 
 
 def tilts(labels: Mapping[str, Sequence[Any]]) -> Float[np.ndarray, "n"] | None:
-    """Degrees, clockwise, of the pictures with these labels; None where they do not say."""
+    """Degrees, clockwise, of the pictures with these labels; None where no column says.
+
+    NaN for a picture without labels, or with an empty cell.
+
+    Raises:
+      ValueError: a cell is neither a number nor empty.
+    """
+
+    def column(name: str) -> Float[np.ndarray, "n"]:
+        try:
+            return np.array([np.nan if cell == "" else float(cell) for cell in labels[name]])
+        except ValueError as error:
+            raise ValueError(f"the label {name!r} should be numbers: {error}; prepare again.") from None
+
     if "tilt" in labels:
-        return np.asarray(labels["tilt"], np.float32)
-    if set(_EYES) <= set(labels):
-        lx, ly, rx, ry = (np.asarray(labels[name], np.float64) for name in _EYES)
-        return np.degrees(np.arctan2(ry - ly, rx - lx)).astype(np.float32)
-    return None
+        found = column("tilt")
+    elif set(_EYES) <= set(labels):
+        lx, ly, rx, ry = (column(name) for name in _EYES)
+        found = np.degrees(np.arctan2(ry - ly, rx - lx))
+    else:
+        return None
+    labelled = np.asarray(labels.get("labelled", np.ones(len(found))))
+    return np.where(labelled == 1, found, np.nan).astype(np.float32)
 
 
 def turned(images: Float[Array, "b s s 3"], degrees: Float[Array, "b"]) -> Float[Array, "b s s 3"]:
@@ -64,13 +80,16 @@ def _network() -> DCGANDiscriminator:
 
 
 def train(data: DataConfig, steps: int = STEPS, seed: int = 0) -> Any:
-    """The network's variables, learnt on the train splits of all domains."""
+    """The network's variables, learnt on the pictures of all domains whose tilt is known."""
     pictures, known = {}, {}
     for domain in data.domains:
         source = pipeline.open_pictures(data, domain, data.train_split)
-        pictures[domain] = source.read(range(len(source)))
         found = tilts(pipeline.read_labels(data, domain, data.train_split))
-        known[domain] = np.zeros(len(source), np.float32) if found is None else found
+        if found is None or np.isnan(found).all():
+            found = np.zeros(len(source), np.float32)
+        usable = np.flatnonzero(~np.isnan(found))
+        pictures[domain] = source.read(usable.tolist())
+        known[domain] = found[usable]
     network = _network()
     variables: Any = network.init(jax.random.key(seed), jnp.zeros((1, data.size, data.size, 3)))
     optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, steps))
@@ -115,6 +134,7 @@ def as_angle(config: Config) -> tuple[Any, Any]:
         "angle": VERSION,
         "domains": list(data.domains),
         "size": data.size,
+        "split": data.train_split,
         "counts": {d: n[data.train_split] for d, n in pipeline.picture_counts(data).items()},
         "steps": STEPS,
     }

@@ -50,7 +50,11 @@ def read_inputs(run: Run, inputs: Sequence[str], domain: str) -> tuple[list[str]
 
 def _embeddings(run: Run, images: Pictures, domain: str) -> Float[np.ndarray, "n e"]:
     if run.method.embed is None:
-        raise _lacks(run, "embedding", "xgan, baselines.twingan, baselines.dtn or baselines.acgan")
+        raise _lacks(
+            run,
+            "embedding",
+            "xgan, baselines.twingan, baselines.dtn, baselines.acgan or baselines.face2anime",
+        )
     return embed_all(run, images, domain)
 
 

@@ -38,8 +38,9 @@ class BatchRenorm(nn.Module):
     """Batch normalisation whose training output is corrected towards the moving statistics (Ioffe 2017).
 
     The correction r, d is held within 1/r..r and -d..d (`limits`); at r = 1, d = 0 it is batch normalisation.
-    Evaluation uses the moving statistics (decay 0.99). The output begins with mean `first_bias` and deviation
-    `first_scale`.
+    Evaluation uses the moving statistics (decay 0.99), debiased as in the author's code: what is missing of
+    their `weight` is, in training, the batch's own, so that a layer that is grown begins uncorrected. The
+    output begins with mean `first_bias` and deviation `first_scale`.
     """
 
     first_scale: float = 1.0
@@ -51,24 +52,29 @@ class BatchRenorm(nn.Module):
     ) -> Float[Array, "b h w c"]:
         shape = (x.shape[-1],)
         moving_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
-        moving_var = self.variable("batch_stats", "var", jnp.ones, shape)
+        moving_var = self.variable("batch_stats", "var", jnp.zeros, shape)
+        weight = self.variable("batch_stats", "weight", jnp.zeros, ())
         scale = self.param("scale", nn.initializers.constant(self.first_scale), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.constant(self.first_bias), shape, jnp.float32)
-        deviation = jnp.sqrt(moving_var.value + 1e-3)
         if not train:
-            return (x - moving_mean.value) / deviation * scale + bias
+            seen = jnp.where(weight.value > 0, weight.value, 1)
+            var = jnp.where(weight.value > 0, moving_var.value / seen, 1)
+            return (x - moving_mean.value / seen) / jnp.sqrt(var + 1e-3) * scale + bias
         x = x.astype(jnp.float32)
         mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+        expected = moving_mean.value + (1 - weight.value) * mean
+        deviation = jnp.sqrt(moving_var.value + (1 - weight.value) * var + 1e-3)
         own = jnp.sqrt(var + 1e-3)
         y = (x - mean) / own
         if limits is not None:
             r_most, d_most = limits
             r = jnp.clip(own / deviation, 1 / r_most, r_most)
-            d = jnp.clip((mean - moving_mean.value) / deviation, -d_most, d_most)
+            d = jnp.clip((mean - expected) / deviation, -d_most, d_most)
             y = y * lax.stop_gradient(r) + lax.stop_gradient(d)
         if not self.is_initializing():
             moving_mean.value += 0.01 * (mean - moving_mean.value)
             moving_var.value += 0.01 * (var - moving_var.value)
+            weight.value += 0.01 * (1 - weight.value)
         return y * scale + bias
 
 
@@ -225,7 +231,7 @@ class Discriminator(nn.Module):
         last = channels(4, self.width)
         self.last3 = layer(last)
         self.last4 = conv(last, 4, self.dtype, padding="VALID", kernel_init=normal_002)
-        self.logit = dense(1, self.dtype)
+        self.logit = dense(1, self.dtype, kernel_init=normal_002)
 
     def __call__(self, x: Float[Array, "b s s 3"], fade: Fade) -> Float[Array, "b"]:
         act = ACTIVATIONS["leaky_relu"]
