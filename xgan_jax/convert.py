@@ -93,7 +93,8 @@ def convert(
       crop: how pictures are cut before translation: center, celeba or none.
 
     Returns:
-      the run's configuration: networks as the weights have them, the method's own losses, the authors' rate and batch, no decay.
+      the run's configuration: networks as the weights have them, the method's own losses, the authors' rate
+      and batch, no decay.
 
     Raises:
       ValueError: the weights are of something else, or `out` is a run already.

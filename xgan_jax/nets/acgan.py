@@ -15,8 +15,7 @@ class ConditionalGenerator(nn.Module):
 
     The class is an embedding of a few learnt numbers beside z; then a fully connected layer to 4x4 with 1024
     channels (times `width`) and transposed convolutions with half as many at each enlargement, batch
-    normalisation and ReLU; weights begin at N(0, 0.02), the
-    class at flax's own scale. Kernels are 4x4, where
+    normalisation and ReLU; weights begin at N(0, 0.02), the class at flax's own scale. Kernels are 4x4, where
     the authors have 5x5: they cover every pixel as often.
     """
 
