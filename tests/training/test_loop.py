@@ -296,7 +296,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     flip_a_bit(newest)
     loop.train(run_config(records), workdir)
     assert "checkpoint of step 10 is damaged" in caplog.text and newest.name in caplog.text
-    assert [p.name.partition("-")[0] for p in (workdir / "damaged_checkpoints").iterdir()] == ["10"]
+    assert [p.name.partition("-")[0] for p in (workdir / "checkpoints_set_aside").iterdir()] == ["10"]
     assert_same_bits(bits(workdir, records), bits(whole_run, records))
 
 

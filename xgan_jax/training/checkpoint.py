@@ -126,16 +126,18 @@ class Checkpoints:
         self._unlisted = step
 
     def set_aside_after(self, step: int | None) -> None:
-        """Moves damaged checkpoints newer than `step` (all, for None) out of the way of new ones."""
+        """Moves checkpoints newer than `step` (all, for None) out of the way of new ones: damaged ones, and a
+        best one that the run, continued from before it, will pass again.
+        """
         later = [s for s in self.steps() if step is None or s > step]
         if later and jax.process_index() == 0:
-            aside = self.directory.with_name("damaged_checkpoints")
+            aside = self.directory.with_name(f"{self.directory.name}_set_aside")
             aside.mkdir(exist_ok=True)
             for s in later:
                 (self.directory / str(s)).rename(aside / f"{s}-{time.time_ns()}")
         if later:
             if jax.process_count() > 1:
-                multihost_utils.sync_global_devices("damaged checkpoints are set aside")
+                multihost_utils.sync_global_devices("checkpoints are set aside")
             self._manager.reload()
 
     def poll(self) -> None:
