@@ -212,6 +212,9 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """`[b, side, side, 3]` in [0, 1] to `[b]` logits: progressive growing's (Karras et al. 2018), no norms.
 
+    Weights begin as He et al. have them: without norms the author's 0.02 leaves a new side's answers, and
+    their gradients, at 1e-5.
+
     At 4x4 one more channel has the deviation over the batch, one number for all.
     """
 
@@ -223,15 +226,15 @@ class Discriminator(nn.Module):
         sides = [4 << i for i in range(self.size.bit_length() - 2)]
 
         def layer(features: int, kernel: int = 3) -> nn.Conv:
-            return conv(features, kernel, self.dtype, kernel_init=normal_002)
+            return conv(features, kernel, self.dtype)
 
         self.from_rgb = {str(s): layer(channels(s, self.width), 1) for s in sides}
         self.first = {str(s): layer(channels(s, self.width)) for s in sides[1:]}
         self.second = {str(s): layer(channels(s // 2, self.width)) for s in sides[1:]}
         last = channels(4, self.width)
         self.last3 = layer(last)
-        self.last4 = conv(last, 4, self.dtype, padding="VALID", kernel_init=normal_002)
-        self.logit = dense(1, self.dtype, kernel_init=normal_002)
+        self.last4 = conv(last, 4, self.dtype, padding="VALID")
+        self.logit = dense(1, self.dtype)
 
     def __call__(self, x: Float[Array, "b s s 3"], fade: Fade) -> Float[Array, "b"]:
         act = ACTIVATIONS["leaky_relu"]
