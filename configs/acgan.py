@@ -7,6 +7,9 @@ The authors' rate, batch and lengths (100 epochs of some 16,000 pictures a domai
 their generator's steps to one of the discriminator's are here the discriminator's half rate, for all players
 move at once. Before `weights.encoder_start` samples are of an encoder that has not begun. For a GPU; on a
 laptop take `--config.networks.width=0.25 --config.networks.discriminator_width=0.5`.
+
+In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core, narrow): a minute of training;
+colours that cross, no shapes yet; top-1 2% / 1%, KID 216% / 145% of the untranslated pictures'.
 """
 
 from xgan_jax.baselines.acgan import Networks, Weights

@@ -6,6 +6,9 @@
 The plan has no hyper-parameters: rate and batch are CycleGAN's. It means to add the terms one by one:
 `--config.weights.domain_adversarial=0 --config.weights.semantic=0` is where it starts, then the first, then
 both. For a GPU; on a laptop take `--config.networks.width=16 --config.networks.discriminator_width=16`.
+
+In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core, narrow): 10 minutes of training; the
+target's faces with the source's hair; top-1 22% / 25%, KID 44% / 11% of the untranslated pictures'.
 """
 
 from xgan_jax.baselines.face2anime import Networks, Weights

@@ -7,6 +7,9 @@ from their folders datasets/train1, train2, test1 and test2. Their weights (1 fo
 rest), mean squared error, one direction of the GAN, Adam with beta1 0.9 and 1e-3, batches of 2, 5 epochs of
 1,000 pictures. Their networks, with 7x7 kernels and a pool before the embedding, are not repeated; nor are
 their code's bugs.
+
+In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core, narrow): 4 minutes of training;
+noise; top-1 0% / 0%, KID 225% / 161% of the untranslated pictures'.
 """
 
 from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig

@@ -4,6 +4,9 @@
     python train.py --config configs/mean_difference.py --workdir runs/mean --config.data.path=data/faces
 
 A minute on any machine. Expect the source with a faint mask of the other domain's mean over it.
+
+In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core): a minute of training; the source
+under a mask; top-1 30% / 42%, KID 57% / 55% of the untranslated pictures'.
 """
 
 from xgan_jax.baselines.mean_difference import Networks, Weights

@@ -9,6 +9,9 @@ take `--config.networks.width=0.25 --config.networks.discriminator_width=0.25
 --config.weights.growth_steps=1000`. With labels of the anime pictures,
 `--config.networks.reference=xgan_jax.evaluation.judge:as_reference` makes translations follow the hair and
 eyes of a chosen picture (`xgan translate --reference`).
+
+In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core, narrow): 10 minutes of training; the
+source with other outlines and light; top-1 6% / 26%, KID 77% / 64% of the untranslated pictures'.
 """
 
 from xgan_jax.baselines.twingan import Networks, Weights

@@ -6,6 +6,10 @@
 21 million parameters, 92 GFLOP a step of 32 + 32 pictures: 0.6 s a step on 2 CPU cores, so hours there and a
 run for a GPU. What the paper leaves open is listed in docs/choices.md. Watch `loss/reconstruction` fall,
 `classifier_accuracy` stay near 0.5 and `embedding_std` stay away from zero.
+
+In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core, narrow): 2 minutes of training;
+blurred faces of the right hair, or of the wrong one (one seed of three); top-1 17% / 22%, KID 92% / 38%
+of the untranslated pictures'.
 """
 
 from xgan_jax.config import Config, DataConfig
