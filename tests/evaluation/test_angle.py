@@ -10,7 +10,7 @@ from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
 from xgan_jax.data.prepare import prepare
 from xgan_jax.data.synthetic import draw, draw_dataset, sample_attributes
-from xgan_jax.evaluation import angle
+from xgan_jax.evaluation import angle, eyes
 
 
 def test_tilt_of_labels_and_of_eyes() -> None:
@@ -41,6 +41,45 @@ def test_turning_is_tilting() -> None:
         for degrees in (-15.0, 0.0, 15.0)
     }
     assert errors[15.0] < 0.6 * errors[0.0] < errors[-15.0]
+
+
+def test_eyes_are_found_in_drawn_faces() -> None:
+    """Their tilts are read off the pictures; none of pictures without eyes; of pairs, the even one."""
+    cascade = eyes.eye_cascade()
+    rng = np.random.default_rng(3)
+    people = [sample_attributes(rng) for _ in range(30)]
+    pictures = np.stack([draw(person, "face", 64, i) for i, person in enumerate(people)])
+    found = eyes.detected_tilts(cascade, pictures)
+    known = np.array([person.tilt for person in people])
+    assert np.isnan(found).mean() < 0.1
+    assert np.nanmedian(np.abs(found - known)) < 1.5
+    assert np.isnan(eyes.detected_tilts(cascade, np.full((2, 64, 64, 3), 90, np.uint8))).all()
+    mouth, left, right, low = (
+        (128.0, 200.0, 40.0),
+        (80.0, 100.0, 40.0),
+        (180.0, 120.0, 42.0),
+        (180.0, 190.0, 42.0),
+    )
+    np.testing.assert_allclose(eyes._tilt([mouth, right, left, low]), np.degrees(np.arctan2(20, 100)))
+    assert np.isnan(eyes._tilt([left, mouth]))
+
+
+def test_without_labels_the_angle_learns_from_eyes(tmp_path, monkeypatch) -> None:
+    """Where OpenCV finds them in at least half; else, or without it, pictures are taken to be upright."""
+    draw_dataset(tmp_path / "drawn", count=40, test_count=10, size=64)
+    for half in ("trainA", "testA"):
+        (tmp_path / "drawn" / half / "attributes.csv").unlink()
+    sources = {d: str(tmp_path / f"drawn/train{letter}") for d, letter in (("face", "A"), ("anime", "B"))}
+    prepare(sources, tmp_path / "records", size=64)
+    data = DataConfig(path=str(tmp_path / "records"), size=64)
+    assert angle._labelled(data, "face") is None and angle._labelled(data, "anime") is not None
+    source = pipeline.open_pictures(data, "face", "train")
+    found = angle._detected(source)
+    assert np.isnan(found).mean() < 0.2 and np.nanstd(found) > 4
+    monkeypatch.setattr(angle, "detected_tilts", lambda _, x: np.where(np.arange(len(x)) % 3, np.nan, 9.0))
+    np.testing.assert_array_equal(angle._detected(source), 0)
+    monkeypatch.setattr(angle, "eye_cascade", lambda: None)
+    np.testing.assert_array_equal(angle._detected(source), 0)
 
 
 @pytest.mark.slow  # it learns for a minute

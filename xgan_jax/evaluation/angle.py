@@ -2,8 +2,9 @@
 
 Learnt on the dataset's own labels: a column `tilt` (degrees, clockwise), or the eyes' landmarks, as CelebA's
 list or any CSV given to `xgan prepare --labels` has them (lefteye_x, lefteye_y, righteye_x, righteye_y; left
-and right in the picture). Pictures of a domain without either are turned by known angles, and taken to be
-upright in the mean; so a picture needs no landmarks to be translated.
+and right in the picture). In a domain without either, eyes are looked for where OpenCV is installed (`eyes`);
+else, or where fewer than half are found, its pictures are taken to be upright in the mean. All are turned by
+known angles besides. So a picture needs no landmarks to be translated.
 """
 
 import hashlib
@@ -23,12 +24,14 @@ from tqdm import trange
 from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
 from xgan_jax.data.augment import to_float
+from xgan_jax.evaluation.eyes import detected_tilts, eye_cascade
 from xgan_jax.nets.discriminator import DCGANDiscriminator
 from xgan_jax.training.step import compiler_options
 
 STEPS = 1000
 VERSION = 2  # of the network and its training; another number trains anew
 _BATCH = 64
+_MOST_DETECTED = 2000  # pictures of a domain in which eyes are looked for
 _TURN = 20.0  # degrees; pictures are turned up to here while it learns
 _EYES = ("lefteye_x", "lefteye_y", "righteye_x", "righteye_y")
 UNIT = 45.0  # degrees of an output of 1
@@ -84,9 +87,9 @@ def train(data: DataConfig, steps: int = STEPS, seed: int = 0) -> Any:
     pictures, known = {}, {}
     for domain in data.domains:
         source = pipeline.open_pictures(data, domain, data.train_split)
-        found = tilts(pipeline.read_labels(data, domain, data.train_split))
-        if found is None or np.isnan(found).all():
-            found = np.zeros(len(source), np.float32)
+        found = _labelled(data, domain)
+        if found is None:
+            found = _detected(source)
         usable = np.flatnonzero(~np.isnan(found))
         pictures[domain] = source.read(usable.tolist())
         known[domain] = found[usable]
@@ -121,6 +124,27 @@ def train(data: DataConfig, steps: int = STEPS, seed: int = 0) -> Any:
     return variables
 
 
+def _labelled(data: DataConfig, domain: str) -> Float[np.ndarray, "n"] | None:
+    """Degrees by the labels of the train split; None where they say nothing."""
+    found = tilts(pipeline.read_labels(data, domain, data.train_split))
+    return None if found is None or np.isnan(found).all() else found
+
+
+def _detected(source: pipeline.PictureSource) -> Float[np.ndarray, "n"]:
+    """Degrees by the eyes that OpenCV finds, NaN where none were looked for or found; else all 0."""
+    upright = np.zeros(len(source), np.float32)
+    cascade = eye_cascade()
+    if cascade is None:
+        return upright
+    some = np.linspace(0, len(source) - 1, min(len(source), _MOST_DETECTED)).astype(int)
+    detected = detected_tilts(cascade, source.read(some.tolist()))
+    if np.isnan(detected).mean() > 0.5:
+        return upright
+    found = np.full(len(source), np.nan, np.float32)
+    found[some] = detected
+    return found
+
+
 def as_angle(config: Config) -> tuple[Any, Any]:
     """The network of the dataset, from `DATA/judge` where it is there, else learnt and kept.
 
@@ -138,6 +162,8 @@ def as_angle(config: Config) -> tuple[Any, Any]:
         "counts": {d: n[data.train_split] for d, n in pipeline.picture_counts(data).items()},
         "steps": STEPS,
     }
+    if eye_cascade() is not None and any(_labelled(data, domain) is None for domain in data.domains):
+        request["detector"] = True
     name = hashlib.blake2b(json.dumps(request).encode(), digest_size=6).hexdigest()
     path = Path(data.path) / "judge" / f"angle_{name}.npz"
     network = _network()
