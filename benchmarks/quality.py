@@ -53,6 +53,7 @@ SETS: dict[str, dict[str, tuple[str, list[str]]]] = {
     "methods": {
         "xgan": ("xgan", _XGAN),
         "xgan_plus": ("xgan_plus", []),
+        "xgan_plus without labels": ("xgan_plus", ["weights.attributes=0"]),
         "cyclegan": ("cyclegan", _CYCLEGAN),
     },
     "ablation": {
@@ -68,6 +69,7 @@ SETS: dict[str, dict[str, tuple[str, list[str]]]] = {
     # What each part of xgan_plus is worth: without it, or with what it stands for.
     "additions": {
         "xgan_plus": ("xgan_plus", []),
+        "without labels": ("xgan_plus", ["weights.attributes=0"]),
         "GAN weight 1": ("xgan_plus", ["weights.gan=1"]),
         "without the choice": ("xgan_plus", ["weights.contrastive=0"]),
         "gradient reversal": ("xgan_plus", ["weights.domain_form=reversal"]),
@@ -92,6 +94,7 @@ SETS: dict[str, dict[str, tuple[str, list[str]]]] = {
     "leaderboard": {
         "xgan": ("xgan", _XGAN),
         "xgan_plus": ("xgan_plus", []),
+        "xgan_plus without labels": ("xgan_plus", ["weights.attributes=0"]),
         "xgan_cycle": ("xgan_cycle", _XGAN),
         "id2223": ("id2223", _NARROW),
         "cyclegan": ("cyclegan", _CYCLEGAN),

@@ -179,6 +179,14 @@ def teacher(z: Float[Array, "b e"], target: Float[Array, "b e"]) -> Scalar:
     return jnp.abs(z - lax.stop_gradient(target)).mean()
 
 
+def agreement(found: Float[Array, "b v"], wanted: Float[Array, "b v"]) -> Scalar:
+    """Cross-entropy of what is read from translations to what was read from their sources.
+
+    Both are log-probabilities of an attribute's values; the gradient goes into `found` alone.
+    """
+    return -(jnp.exp(lax.stop_gradient(wanted)) * found).sum(-1).mean()
+
+
 def cycle(x: Float[Array, "b h w c"], round_trip: Float[Array, "b h w c"]) -> Scalar:
     """L1 between a picture and its round trip through the other domain (CycleGAN eq. 2)."""
     return jnp.abs(x - round_trip).mean()

@@ -8,6 +8,7 @@ normalisation, the classifier's layers, weights) is a field of `Networks` or `We
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from xgan_jax import losses
 from xgan_jax.config import Config
-from xgan_jax.method import Extra, Images, Method, Params, Terms, load_teacher
+from xgan_jax.method import Extra, Images, Method, Params, Terms, load_frozen, load_teacher
 from xgan_jax.nets.decoder import Decoder
 from xgan_jax.nets.discriminator import Discriminator, DomainClassifier, differentiable_augmentation
 from xgan_jax.nets.encoder import Encoder
@@ -43,6 +44,7 @@ class Networks:
     classifier_layers: int = 3  # hidden layers of the domain classifier, embedding_size wide; on maps 64
     classifier_normalise: bool = True  # it sees embeddings at unit scale
     teacher: str = ""  # "package.module:function", see `method.load_teacher`
+    reader: str = "xgan_jax.evaluation.judge:as_reader"  # what `weights.attributes` reads with
 
 
 @dataclass
@@ -58,6 +60,9 @@ class Weights:
     contrastive: float = 0.0  # L_sem as a choice among the batch's embeddings (CUT)
     cycle: float = 0.0  # pixels of the round trip (CycleGAN)
     identity: float = 0.0  # d_t(e_s(x_t)) is x_t (CycleGAN)
+    attributes: float = (
+        0.0  # what a network learnt on the data's labels reads from a picture (DTN's f-constancy)
+    )
     total_variation: float = 0.0  # of the translations (DTN)
     r1: float = 0.0  # gradient penalty of the discriminators on real pictures
     r1_every: int = 16  # computed and applied every so many steps, times as strong (StyleGAN2, appendix B)
@@ -192,12 +197,20 @@ def build(config: Config) -> Method:
     if weights.teacher:
         teacher_params, teacher_apply = load_teacher(config)
 
+    @cache
+    def reader() -> tuple[Any, Any]:
+        """Loaded, and learnt where need be, when a loss first asks for it: translating needs no labels."""
+        with jax.ensure_compile_time_eval():
+            return load_frozen(config, "reader")
+
     own = tuple((domain, domain) for domain in domains)
     crossed = tuple((s, t) for s in domains for t in domains if s != t)
     # What a step decodes. The same for both players, so that it is computed once.
     need_round = bool(weights.semantic or weights.contrastive or weights.cycle)
     decoded = (own if weights.reconstruction else ()) + tuple(
-        (s, t) for s, t in crossed if need_round or weights.total_variation or t in judged
+        (s, t)
+        for s, t in crossed
+        if need_round or weights.attributes or weights.total_variation or t in judged
     )
     # For n domains, n - 1 rounds in which every domain is the target of exactly one other.
     rounds = [
@@ -339,6 +352,18 @@ def build(config: Config) -> Method:
             first = domains[0]
             target = teacher_apply(lax.stop_gradient(params["teacher"]), batch[first])
             terms[f"teacher/{first}"] = weights.teacher * losses.teacher(z[first], target)
+
+        # What can be read from a translation is what could be read from its source.
+        if weights.attributes:
+            frozen, read = reader()
+            of_source = {domain: read(frozen, batch[domain], domain) for domain in domains}
+            for i, (s, t) in enumerate(crossed):
+                of_translation = read(frozen, pictures[s, t], t, jax.random.fold_in(key, i))
+                error = sum(
+                    (losses.agreement(of_translation[name], wanted) for name, wanted in of_source[s].items()),
+                    jnp.zeros(()),
+                )
+                terms[f"attributes/{s}2{t}"] = weights.attributes * error
 
         # A picture already of the target domain should stay as it is.
         for pairs_of_round in rounds if weights.identity else ():

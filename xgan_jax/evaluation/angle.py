@@ -176,7 +176,7 @@ def as_angle(config: Config) -> tuple[Any, Any]:
     else:
         variables = train(data)
         path.parent.mkdir(exist_ok=True)
-        partial = path.with_suffix(".partial")
+        partial = path.with_suffix(f".partial{jax.process_index()}")
         with partial.open("wb") as out:
             np.savez(out, *jax.tree.leaves(variables))
         partial.replace(path)

@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, UInt8
+from absl import logging
+from jaxtyping import Array, Float, Int, Key, UInt8
 from tqdm import trange
 
 from xgan_jax.config import Config, DataConfig
@@ -120,7 +121,7 @@ def train_judge(data: DataConfig, steps: int, batch: int = 64, seed: int = 0) ->
     variables = _initial(network, seed)
     optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, steps))
     state = optimizer.init(variables["params"])
-    mild = DataConfig(path=data.path, size=data.size, flip=True, shift=max(1, data.size // 32), colour=0.0)
+    mild = DataConfig(path=data.path, size=data.size, flip=True, shift=_shift(data.size), colour=0.0)
 
     @jax.jit(compiler_options=compiler_options(), donate_argnums=(0, 1))
     def step(variables: Any, state: Any, images: Any, numbers: Any, key: Array) -> Any:
@@ -156,6 +157,11 @@ def _rarity(attribute: Attribute) -> Float[np.ndarray, "v"]:
     """Weights that make every value count alike, at most tenfold."""
     counts = np.bincount(attribute.numbers[attribute.numbers >= 0], minlength=len(attribute.values))
     return np.minimum(10.0, counts.mean() / np.maximum(counts, 1)).astype(np.float32)
+
+
+def _shift(size: int) -> int:
+    """Pixels, of the pictures that a judge learns from."""
+    return max(1, size // 32)
 
 
 def _roughen(images: Float[Array, "b s s 3"], key: Array) -> Float[Array, "b s s 3"]:
@@ -207,7 +213,7 @@ def load_judge(data: DataConfig, seed: int = 0) -> Judge:
         return _named(values, variables, data.size)
     judge = train_judge(data, STEPS, seed=seed)
     folder.mkdir(exist_ok=True)
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".partial{jax.process_index()}")  # several may be learning the same one
     with partial.open("wb") as out:
         np.savez(out, *jax.tree.leaves(judge.variables), values=json.dumps(judge.values))
     partial.replace(path)
@@ -262,6 +268,58 @@ def _frozen_features(data: DataConfig, domain: str, size: int) -> tuple[Any, Any
         return (found - params["mean"]) @ params["directions"]
 
     return jax.tree.map(jnp.asarray, params), apply
+
+
+def as_reader(config: Config) -> tuple[Any, Any]:
+    """What a judge reads from pictures, for XGAN's `weights.attributes`; not the one that measures.
+
+    For `config.networks.reader = "xgan_jax.evaluation.judge:as_reader"`. Learnt on all domains' labels. It
+    reads the attributes, and of them the values, that all domains have; nothing where they share none.
+
+    Returns:
+      (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1], domain, key=None)` gives {attribute:
+      [b, v] log-probabilities of its values, in the same order for every domain}. With a key, pictures are
+      first shifted and roughened as they were when it learnt, so that no dot can decide what it reads.
+    """
+    labels = [
+        read_attributes(pipeline.read_labels(config.data, domain, config.data.train_split))
+        for domain in config.data.domains
+    ]
+    shared = {
+        name: common
+        for name, attribute in labels[0].items()
+        if len(common := [v for v in attribute.values if all(_has(other, name, v) for other in labels)]) > 1
+    }
+    if not shared:
+        logging.warning(
+            f"{config.data.path} has no labels that its domains share: config.weights.attributes has nothing "
+            "to keep, and the other losses go on without it."
+        )
+        return {}, lambda *_: {}
+    judge = load_judge(config.data, seed=1)
+    network = _network(judge.size, judge.values)
+    shift = DataConfig(
+        path=config.data.path, size=judge.size, flip=False, shift=_shift(judge.size), colour=0.0
+    )
+    places = {
+        domain: {a: np.array([judge.values[domain][a].index(v) for v in shared[a]]) for a in shared}
+        for domain in judge.domains
+    }
+
+    def apply(
+        params: Any, images: Float[Array, "b s s 3"], domain: str, key: Key[Array, ""] | None = None
+    ) -> dict[str, Float[Array, "b v"]]:
+        if key is not None:
+            images = _roughen(augment(images, jax.random.fold_in(key, 0), shift), jax.random.fold_in(key, 1))
+        _, attributes = network.apply(params, {domain: images})
+        logits = attributes[domain]
+        return {a: jax.nn.log_softmax(logits[a][:, places[domain][a]]) for a in shared}
+
+    return judge.variables, apply
+
+
+def _has(attributes: dict[str, Attribute], name: str, value: str) -> bool:
+    return name in attributes and value in attributes[name].values
 
 
 def as_maps(config: Config) -> tuple[Any, Any]:
