@@ -141,6 +141,17 @@ def test_teacher_moves_only_the_embedding() -> None:
     assert np.abs(jax.grad(losses.teacher, 0)(z, target)).max() > 0
 
 
+def test_agreement_is_cross_entropy_with_what_was_read_of_the_source() -> None:
+    found, wanted = (
+        jnp.log(jnp.array([[0.5, 0.5], [0.9, 0.1]])),
+        jnp.log(jnp.array([[0.2, 0.8], [1.0, 1e-9]])),
+    )
+    expected = (np.log(2) - np.log(0.9)) / 2
+    assert float(losses.agreement(found, wanted)) == pytest.approx(expected, abs=1e-5)
+    assert np.abs(jax.grad(losses.agreement, 1)(found, wanted)).max() == 0
+    assert np.abs(jax.grad(losses.agreement, 0)(found, wanted)).max() > 0
+
+
 def test_r1_is_half_the_squared_gradient() -> None:
     real = jax.random.normal(jax.random.key(0), (3, 4, 4, 3))
     slope = jax.random.normal(jax.random.key(1), (4, 4, 3))

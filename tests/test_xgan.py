@@ -334,6 +334,43 @@ def test_networks_are_not_affine(xgan: Built) -> None:
     assert size_of(embed((x + y) / 2) - (embed(x) + embed(y)) / 2) > 0.01
 
 
+# --- What labels name ----------------------------------------------------------------------------------
+
+
+def brightness_reader(config: Config):
+    """Whether a picture is bright; with a key, as if it were brighter by 0.1."""
+
+    def read(params, images, domain, key=None):
+        bright = params["scale"] * (images.mean((1, 2, 3)) + (0.1 if key is not None else 0.0))
+        return {"bright": jax.nn.log_softmax(jnp.stack([bright, -bright], -1))}
+
+    return {"scale": np.float32(5.0)}, read
+
+
+def test_what_is_read_of_a_picture_is_asked_of_its_translation() -> None:
+    config = tiny(reader=f"{__name__}:brightness_reader", norm="none", attributes=2.0)
+    built = Built(config)
+    assert "reader" not in built.params, "a checkpoint translates without it"
+    faces = built.batch["face"]
+    anime = built.method.translate(built.params, built.extra, faces, "face", "anime")
+    params, read = brightness_reader(config)
+    wanted, found = read(params, faces, "face")["bright"], read(params, anime, "anime", KEY)["bright"]
+    expected = float(-2.0 * (np.exp(wanted) * found).sum(-1).mean())
+    assert float(built.terms().losses["attributes/face2anime"]) == pytest.approx(expected, rel=1e-4)
+    g = built.gradient("attributes/face2anime")
+    assert size_of(g["encoder"]["private_face"]) > 0 and size_of(g["decoder"]["private_anime"]) > 0
+    for part in (g["encoder"]["private_anime"], g["decoder"]["private_face"], g["discriminator"]):
+        assert size_of(part) == 0
+
+
+def test_translating_needs_no_reader() -> None:
+    """A run translates where its dataset, from which the reader was learnt, is not at hand."""
+    built = Built(tiny(reader="nowhere:nothing", attributes=1.0))
+    built.method.translate(built.params, built.extra, built.batch["face"], "face", "anime")
+    with pytest.raises(ValueError, match=r"config.networks.reader is 'nowhere:nothing', which does not load"):
+        built.terms()
+
+
 # --- Teacher -------------------------------------------------------------------------------------------
 
 

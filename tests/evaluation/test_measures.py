@@ -120,6 +120,36 @@ def test_a_judge_can_teach(drawn: Path, judge: judges.Judge, monkeypatch: pytest
         teacher.with_suffix(suffix).unlink()
 
 
+def test_a_reader_reads_what_domains_share(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    """The values in common, in one order, whatever else a domain's pictures have; nothing where none are."""
+    labels = {
+        "face": {"hair": ["red", "black", "blond"] * 10, "glasses": ["yes", "no", "no"] * 10},
+        "anime": {"hair": ["pink", "blond", "black"] * 10, "ears": ["cat", "cat", "fox"] * 10},
+    }
+    values = {
+        "face": {"hair": ("black", "blond", "red"), "glasses": ("no", "yes")},
+        "anime": {"hair": ("black", "blond", "pink"), "ears": ("cat", "fox")},
+    }
+    network = judges._network(32, values)
+    judge = judges.Judge(values, judges._initial(network), 32, "judge")
+    monkeypatch.setattr(judges, "load_judge", lambda data, seed: judge)
+    monkeypatch.setattr(judges.pipeline, "read_labels", lambda data, domain, split: labels[domain])
+    asked = Config("xgan", Networks(), Weights(), DataConfig(path="none", size=32))
+    params, read = judges.as_reader(asked)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    images = jnp.asarray(pictures / 127.5 - 1, jnp.float32)
+    for domain in labels:
+        found = read(params, images, domain)
+        assert set(found) == {"hair"}
+        logits = judge.read(pictures, domain)[1]["hair"][:, :2]
+        np.testing.assert_allclose(found["hair"], jax.nn.log_softmax(logits), atol=1e-5)
+    seen = [read(params, images, "face", jax.random.key(i))["hair"] for i in range(2)]
+    assert np.abs(seen[0] - seen[1]).max() > 0
+    labels["anime"] = {"hair": ["pink", "green"] * 15}
+    params, read = judges.as_reader(asked)
+    assert read(params, images, "face") == {} and "no labels that its domains share" in caplog.text
+
+
 def test_agreement_is_balanced_over_the_values_in_common() -> None:
     known = Attribute(("black", "blond", "pink"), np.array([0, 0, 0, 1, 2, -1]))
     values = ("blond", "black", "blue")
