@@ -293,6 +293,20 @@ def _local(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
+def _draw_reals(config: Config, counts: dict[str, dict[str, int]], workdir: Path) -> Any:
+    """What training sees, as `reals.png`: people look at it before they wait for hours."""
+    data = config.data
+    first = {
+        domain: pipeline.read_pictures(
+            data, domain, data.train_split, range(min(64, counts[domain][data.train_split]))
+        )
+        for domain in data.domains
+    }
+    sheet = grid.reals(first)
+    grid.save_png(str(workdir / "reals.png"), sheet)
+    return sheet
+
+
 def _draw_samples(
     sampler: grid.Sampler, state: TrainState, pictures: dict[str, Any], workdir: Path, step: int
 ) -> dict[str, Any]:
@@ -368,6 +382,42 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> TrainState:
         return _train(config, workdir, opened)
 
 
+def _continue(
+    config: Config,
+    workdir: Path,
+    checkpoints: Checkpoints,
+    start: int,
+    iterator: Any,
+    counts: dict[str, dict[str, int]],
+    abstract: TrainState,
+    everywhere: jax.sharding.Sharding,
+) -> TrainState:
+    """The state of the checkpoint of step `start`; `iterator` is put at its place in the data.
+
+    Raises:
+      ValueError: the dataset is another, or calls of several steps do not meet `start`.
+    """
+    run, data = config.run, config.data
+    state, position = checkpoints.restore(abstract, start, everywhere)
+    # A run that began elsewhere (convert.py) has weights and no place in the data.
+    if position["counts"] not in (None, counts) and not run.allow_config_change:
+        raise ValueError(
+            f"{data.path} holds {counts}, but this run was trained on {position['counts']} "
+            "pictures: point config.data.path at the same dataset, or allow the change with "
+            "--config.run.allow_config_change=True."
+        )
+    if start % run.steps_per_call:
+        raise ValueError(
+            f"{workdir} is at step {start}, which calls of {run.steps_per_call} steps do not meet: set "
+            "--config.run.steps_per_call to a number that divides it."
+        )
+    checkpoints.set_aside_after(start)
+    if position["iterator"] is not None:
+        iterator.set_state(position["iterator"])
+    say(f"continuing from step {start}")
+    return state
+
+
 def _train(config: Config, workdir: Path, opened: contextlib.ExitStack) -> TrainState:
     run, data = config.run, config.data
     mesh = sharding.make_mesh()
@@ -411,24 +461,8 @@ def _train(config: Config, workdir: Path, opened: contextlib.ExitStack) -> Train
         start = 0
         state = jax.jit(lambda: states.create(method, config), out_shardings=everywhere)()
     else:
-        state, position = checkpoints.restore(abstract, found, everywhere)
-        # A run that began elsewhere (convert.py) has weights and no place in the data.
-        if position["counts"] not in (None, counts) and not run.allow_config_change:
-            raise ValueError(
-                f"{data.path} holds {counts}, but this run was trained on {position['counts']} "
-                "pictures: point config.data.path at the same dataset, or allow the change with "
-                "--config.run.allow_config_change=True."
-            )
-        checkpoints.set_aside_after(found)
-        if position["iterator"] is not None:
-            iterator.set_state(position["iterator"])
         start = found
-        say(f"continuing from step {start}")
-        if start % run.steps_per_call:
-            raise ValueError(
-                f"{workdir} is at step {start}, which calls of {run.steps_per_call} steps do not meet: set "
-                "--config.run.steps_per_call to a number that divides it."
-            )
+        state = _continue(config, workdir, checkpoints, start, iterator, counts, abstract, everywhere)
     if start >= run.steps:
         say(f"{workdir} has its {run.steps} steps already: nothing to train.")
         return state
@@ -449,18 +483,7 @@ def _train(config: Config, workdir: Path, opened: contextlib.ExitStack) -> Train
         writer = closing(RunWriter(workdir, start))
         pictures = _fixed_test_pictures(config, counts)
         if start == 0:
-            first = {
-                domain: pipeline.read_pictures(
-                    data,
-                    domain,
-                    data.train_split,
-                    range(min(64, counts[domain][data.train_split])),
-                )
-                for domain in data.domains
-            }
-            sheet = grid.reals(first)
-            grid.save_png(str(workdir / "reals.png"), sheet)
-            writer.write_images(0, {"reals": sheet})
+            writer.write_images(0, {"reals": _draw_reals(config, counts, workdir)})
             writer.write_images(0, _draw_samples(sampler, state, pictures, workdir, 0))
 
     of_batch = batch_sharding(config, mesh)
