@@ -8,9 +8,9 @@ The embedding is a map of 16x16, told by domain place by place (`networks.embedd
 `weights.domain_form`), with residual blocks around it; the semantic loss also asks which place of the batch a
 translation's is (`weights.contrastive`); the GAN weighs more (`weights.gan`), and its discriminators are held
 by R1. Where both domains have labels of the same attributes, what a small network learnt from them reads of a
-picture must be read of its translation (`weights.attributes`); without such labels this term is nothing,
-and the rest goes on. Each has its own switch, as have `networks.resize`, `weights.identity` and the small
-batches.
+picture must be read of its translation and reconstruction (`weights.attributes`); without such labels this
+term is nothing, and the rest goes on. Each has its own switch, as have `networks.resize`, `weights.identity`
+and the small batches.
 
 25 minutes on 2 CPU cores. On the embedded data the true counterpart is the nearest of 500 for 97% (face to
 anime) and 91% (anime to face) of translations; eye colour, glasses and beards are not kept yet.

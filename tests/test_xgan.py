@@ -357,6 +357,7 @@ def test_what_is_read_of_a_picture_is_asked_of_its_translation() -> None:
     wanted, found = read(params, faces, "face")["bright"], read(params, anime, "anime", KEY)["bright"]
     expected = float(-2.0 * (np.exp(wanted) * found).sum(-1).mean())
     assert float(built.terms().losses["attributes/face2anime"]) == pytest.approx(expected, rel=1e-4)
+    assert {"attributes/face", "attributes/anime"} < set(built.terms().losses), "reconstructions are read too"
     g = built.gradient("attributes/face2anime")
     assert size_of(g["encoder"]["private_face"]) > 0 and size_of(g["decoder"]["private_anime"]) > 0
     for part in (g["encoder"]["private_anime"], g["decoder"]["private_face"], g["discriminator"]):

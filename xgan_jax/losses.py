@@ -180,7 +180,7 @@ def teacher(z: Float[Array, "b e"], target: Float[Array, "b e"]) -> Scalar:
 
 
 def agreement(found: Float[Array, "b v"], wanted: Float[Array, "b v"]) -> Scalar:
-    """Cross-entropy of what is read from translations to what was read from their sources.
+    """Cross-entropy of what is read from drawn pictures to what was read from their sources.
 
     Both are log-probabilities of an attribute's values; the gradient goes into `found` alone.
     """

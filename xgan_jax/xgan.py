@@ -207,7 +207,7 @@ def build(config: Config) -> Method:
     crossed = tuple((s, t) for s in domains for t in domains if s != t)
     # What a step decodes. The same for both players, so that it is computed once.
     need_round = bool(weights.semantic or weights.contrastive or weights.cycle)
-    decoded = (own if weights.reconstruction else ()) + tuple(
+    decoded = (own if weights.reconstruction or weights.attributes else ()) + tuple(
         (s, t)
         for s, t in crossed
         if need_round or weights.attributes or weights.total_variation or t in judged
@@ -353,17 +353,18 @@ def build(config: Config) -> Method:
             target = teacher_apply(lax.stop_gradient(params["teacher"]), batch[first])
             terms[f"teacher/{first}"] = weights.teacher * losses.teacher(z[first], target)
 
-        # What can be read from a translation is what could be read from its source.
+        # What can be read from a picture can be read from its translations, and from its reconstruction,
+        # which loses small things first.
         if weights.attributes:
             frozen, read = reader()
             of_source = {domain: read(frozen, batch[domain], domain) for domain in domains}
-            for i, (s, t) in enumerate(crossed):
-                of_translation = read(frozen, pictures[s, t], t, jax.random.fold_in(key, i))
+            for i, (s, t) in enumerate((*crossed, *own)):
+                of_drawn = read(frozen, pictures[s, t], t, jax.random.fold_in(key, i))
                 error = sum(
-                    (losses.agreement(of_translation[name], wanted) for name, wanted in of_source[s].items()),
+                    (losses.agreement(of_drawn[name], wanted) for name, wanted in of_source[s].items()),
                     jnp.zeros(()),
                 )
-                terms[f"attributes/{s}2{t}"] = weights.attributes * error
+                terms[f"attributes/{s if s == t else f'{s}2{t}'}"] = weights.attributes * error
 
         # A picture already of the target domain should stay as it is.
         for pairs_of_round in rounds if weights.identity else ():
