@@ -182,7 +182,8 @@ def teacher(z: Float[Array, "b e"], target: Float[Array, "b e"]) -> Scalar:
 def agreement(found: Float[Array, "b v"], wanted: Float[Array, "b v"]) -> Scalar:
     """Cross-entropy of what is read from drawn pictures to what was read from their sources.
 
-    Both are log-probabilities of an attribute's values; the gradient goes into `found` alone.
+    Both are log-probabilities of an attribute's values; the gradient goes into `found` alone. At its least it
+    is the entropy of `wanted`, not 0.
     """
     return -(jnp.exp(lax.stop_gradient(wanted)) * found).sum(-1).mean()
 

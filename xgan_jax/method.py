@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.experimental import multihost_utils
 from jaxtyping import Array, Float, Int, Key
 
 from xgan_jax.config import Config, method_module
@@ -32,6 +33,10 @@ def _unchanged(params: Params) -> Params:
     return params
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Method:
     """Pure functions; the training step and the evaluation know nothing else of a method.
@@ -50,6 +55,8 @@ class Method:
       of the target, where the method can be told what to follow.
     `mix(params, extra, images, source, target, amount)`: a translation in a style between the domains', 0 the
       source's, 1 the target's, where a domain is a style.
+    `prepare()`: called once before the first step, on every process: learns or loads what the losses need and
+      the parameters do not hold.
     `project(params)`: applied to the parameters after every update (clipping, for example).
     """
 
@@ -62,6 +69,7 @@ class Method:
     generate: Callable[[Params, Extra, Float[Array, "b e"], str], Images] | None = None
     translate_like: Callable[[Params, Extra, Images, Images, str, str], Images] | None = None
     mix: Callable[[Params, Extra, Images, str, str, Any], Images] | None = None
+    prepare: Callable[[], None] = _nothing
     project: Callable[[Params], Params] = _unchanged
 
 
@@ -91,7 +99,8 @@ def load_frozen(config: Config, field: str) -> tuple[Any, Callable[[Any, Images]
     """A network that no player moves: calls the function that `config.networks.FIELD` names, with `config`.
 
     The name is "package.module:function". It returns (params, apply): a dict of arrays, and a function whose
-    pictures, `apply(params, images)`, are `[b, s, s, 3]` in [-1, 1].
+    pictures, `apply(params, images, ...)`, are `[b, s, s, 3]` in [-1, 1]. Several processes get the arrays of
+    the first, for each may have learnt its own.
 
     Raises:
       ValueError: there is no such function, or it refuses.
@@ -105,6 +114,8 @@ def load_frozen(config: Config, field: str) -> tuple[Any, Callable[[Any, Images]
             f"config.networks.{field} is {name!r}, which does not load ({error}): "
             'give "package.module:function" of a function that returns (params, apply).'
         ) from error
+    if jax.process_count() > 1:
+        params = multihost_utils.broadcast_one_to_all(params)
     return params, apply
 
 

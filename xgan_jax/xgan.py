@@ -44,7 +44,7 @@ class Networks:
     classifier_layers: int = 3  # hidden layers of the domain classifier, embedding_size wide; on maps 64
     classifier_normalise: bool = True  # it sees embeddings at unit scale
     teacher: str = ""  # "package.module:function", see `method.load_teacher`
-    reader: str = "xgan_jax.evaluation.judge:as_reader"  # what `weights.attributes` reads with
+    reader: str = "xgan_jax.evaluation.judge:as_reader"  # of `weights.attributes`; any as that one
 
 
 @dataclass
@@ -60,9 +60,7 @@ class Weights:
     contrastive: float = 0.0  # L_sem as a choice among the batch's embeddings (CUT)
     cycle: float = 0.0  # pixels of the round trip (CycleGAN)
     identity: float = 0.0  # d_t(e_s(x_t)) is x_t (CycleGAN)
-    attributes: float = (
-        0.0  # what a network learnt on the data's labels reads from a picture (DTN's f-constancy)
-    )
+    attributes: float = 0.0  # what a network learnt on the labels reads stays (DTN's f-constancy)
     total_variation: float = 0.0  # of the translations (DTN)
     r1: float = 0.0  # gradient penalty of the discriminators on real pictures
     r1_every: int = 16  # computed and applied every so many steps, times as strong (StyleGAN2, appendix B)
@@ -199,7 +197,7 @@ def build(config: Config) -> Method:
 
     @cache
     def reader() -> tuple[Any, Any]:
-        """Loaded, and learnt where need be, when a loss first asks for it: translating needs no labels."""
+        """Not among the parameters: a run translates where the labels are not at hand."""
         with jax.ensure_compile_time_eval():
             return load_frozen(config, "reader")
 
@@ -341,7 +339,7 @@ def build(config: Config) -> Method:
                     terms[f"cycle/{s}2{t}"] = weights.cycle * losses.cycle(batch[s], returned[t, s])
 
         # L_gan: translations look like the target domain.
-        _, of_fake = jax.random.split(key)  # as the discriminator's player sees them
+        _, of_fake, of_reader = jax.random.split(key, 3)  # as the discriminator's player sees them
         for s, t in crossed:
             if t in judged:
                 logits = discriminate(params, t, pictures[s, t], of_fake)
@@ -359,7 +357,7 @@ def build(config: Config) -> Method:
             frozen, read = reader()
             of_source = {domain: read(frozen, batch[domain], domain) for domain in domains}
             for i, (s, t) in enumerate((*crossed, *own)):
-                of_drawn = read(frozen, pictures[s, t], t, jax.random.fold_in(key, i))
+                of_drawn = read(frozen, pictures[s, t], t, jax.random.fold_in(of_reader, i))
                 error = sum(
                     (losses.agreement(of_drawn[name], wanted) for name, wanted in of_source[s].items()),
                     jnp.zeros(()),
@@ -445,4 +443,9 @@ def build(config: Config) -> Method:
     players: dict[str, tuple[str, ...]] = {"generator": generator}
     if judged:
         players["discriminator"] = ("discriminator",)
-    return Method(init, players, all_losses, translate, embed, generate=generate)
+
+    def prepare() -> None:
+        if weights.attributes:
+            reader()
+
+    return Method(init, players, all_losses, translate, embed, generate=generate, prepare=prepare)

@@ -1,6 +1,8 @@
 """Angles: from labels and eyes, of turned pictures, and a network that reads them."""
 
 import dataclasses
+import sys
+import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -62,6 +64,19 @@ def test_eyes_are_found_in_drawn_faces() -> None:
     )
     np.testing.assert_allclose(eyes._tilt([mouth, right, left, low]), np.degrees(np.arctan2(20, 100)))
     assert np.isnan(eyes._tilt([left, mouth]))
+
+
+def test_without_opencv_there_is_no_detector(monkeypatch) -> None:
+    """Nor with its version 5, which has no cascades."""
+    assert eyes.eye_cascade() is not None
+    five = types.ModuleType("cv2")
+    data = types.ModuleType("cv2.data")
+    data.haarcascades = ""
+    monkeypatch.setitem(sys.modules, "cv2", five)
+    monkeypatch.setitem(sys.modules, "cv2.data", data)
+    assert eyes.eye_cascade() is None
+    monkeypatch.setitem(sys.modules, "cv2", None)  # not installed
+    assert eyes.eye_cascade() is None
 
 
 def test_without_labels_the_angle_learns_from_eyes(tmp_path, monkeypatch) -> None:

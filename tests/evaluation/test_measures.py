@@ -1,5 +1,6 @@
 """The judge, the figures it gives, their page, and the best checkpoint."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -118,6 +119,37 @@ def test_a_judge_can_teach(drawn: Path, judge: judges.Judge, monkeypatch: pytest
     [teacher] = [p for p in (drawn / "judge").glob("*.json") if judge.name not in p.read_text()]
     for suffix in (".json", ".npz"):
         teacher.with_suffix(suffix).unlink()
+
+
+def test_a_method_learns_its_reader_before_it_trains(
+    drawn: Path, judge: judges.Judge, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    """From the labels; it is not the judge that measures."""
+    monkeypatch.setattr(judges, "STEPS", 2)
+    before = set((drawn / "judge").iterdir())
+    asked = config(drawn, 1)
+    asked.weights.attributes = 1.0
+    method = methods.load(asked)
+    params, extra = jax.eval_shape(method.init, jax.random.key(0))
+    assert set((drawn / "judge").iterdir()) == before, "nothing is learnt to translate"
+    method.prepare()
+    new = set((drawn / "judge").iterdir()) - before
+    assert sorted(path.suffix for path in new) == [".json", ".npz"]
+    images = {d: jax.ShapeDtypeStruct((4, 32, 32, 3), jnp.float32) for d in asked.data.domains}
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    terms = jax.eval_shape(
+        functools.partial(method.losses, "generator"), params, extra, images, jax.random.key(2), step
+    )
+    assert {f"attributes/{name}" for name in ("face", "anime", "face2anime", "anime2face")} < set(
+        terms.losses
+    )
+    for path in new:
+        path.unlink()
+    # Where the data cannot be written to, it is learnt and not kept.
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(PermissionError("read-only")))
+    assert judges.as_reader(asked)[0] and "is not kept" in caplog.text
+    for path in set((drawn / "judge").iterdir()) - before:
+        path.unlink()
 
 
 def test_a_reader_reads_what_domains_share(monkeypatch: pytest.MonkeyPatch, caplog) -> None:

@@ -145,6 +145,12 @@ def test_several_steps_in_one_call(whole_run: Path, records: Path, tmp_path: Pat
     assert [line["step"] for line in numbers(workdir)][-2:] == [9, 12]
     with pytest.raises(ValueError, match=r"config.run.log_every is 4, which calls of 3 steps do not meet"):
         loop.train(run_config(records, **(several | {"run__log_every": 4})), workdir)
+    before = sorted(workdir.rglob("*"))
+    several |= {"run__steps_per_call": 5, "run__log_every": 5, "run__allow_config_change": True}
+    several |= {"run__steps": 15, "run__sample_every": 5, "run__checkpoint_every": 5}
+    with pytest.raises(ValueError, match=r"is at step 12, which calls of 5 steps do not meet"):
+        loop.train(run_config(records, **several), workdir)
+    assert not (workdir / "checkpoints_set_aside").exists() and set(before) <= set(workdir.rglob("*"))
 
 
 def test_nothing_is_compiled_after_the_first_step(records: Path, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 Learnt on the dataset's own labels: a column `tilt` (degrees, clockwise), or the eyes' landmarks, as CelebA's
 list or any CSV given to `xgan prepare --labels` has them (lefteye_x, lefteye_y, righteye_x, righteye_y; left
-and right in the picture). In a domain without either, eyes are looked for where OpenCV is installed (`eyes`);
-else, or where fewer than half are found, its pictures are taken to be upright in the mean. All are turned by
-known angles besides. So a picture needs no landmarks to be translated.
+and right in the picture). In a domain without either, and where OpenCV is installed, eyes are looked for in
+2,000 pictures (`eyes`), and those where they are found are learnt from; else, or where they are found in
+fewer than half, all its pictures are taken to be upright in the mean. What is learnt from is turned by known
+angles besides. So a picture needs no landmarks to be translated. It is learnt once and kept: delete
+`DATA/judge/angle_*` to learn it anew, once OpenCV is there.
 """
 
 import hashlib
@@ -25,6 +27,7 @@ from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
 from xgan_jax.data.augment import to_float
 from xgan_jax.evaluation.eyes import detected_tilts, eye_cascade
+from xgan_jax.evaluation.kept import keep, kept
 from xgan_jax.nets.discriminator import DCGANDiscriminator
 from xgan_jax.training.step import compiler_options
 
@@ -162,24 +165,15 @@ def as_angle(config: Config) -> tuple[Any, Any]:
         "counts": {d: n[data.train_split] for d, n in pipeline.picture_counts(data).items()},
         "steps": STEPS,
     }
-    if eye_cascade() is not None and any(_labelled(data, domain) is None for domain in data.domains):
-        request["detector"] = True
     name = hashlib.blake2b(json.dumps(request).encode(), digest_size=6).hexdigest()
     path = Path(data.path) / "judge" / f"angle_{name}.npz"
     network = _network()
     picture = jnp.zeros((1, data.size, data.size, 3))
     if path.is_file():
-        with np.load(path) as file:
-            leaves = [file[f"arr_{i}"] for i in range(len(file.files))]
-        shapes = jax.eval_shape(network.init, jax.random.key(0), picture)
-        variables = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+        variables = kept(path, jax.eval_shape(network.init, jax.random.key(0), picture))
     else:
         variables = train(data)
-        path.parent.mkdir(exist_ok=True)
-        partial = path.with_suffix(f".partial{jax.process_index()}")
-        with partial.open("wb") as out:
-            np.savez(out, *jax.tree.leaves(variables))
-        partial.replace(path)
+        keep(path, variables)
 
     def apply(params: Any, images: Float[Array, "b s s 3"]) -> Float[Array, "b"]:
         found: Any = network.apply(params, images, train=False)

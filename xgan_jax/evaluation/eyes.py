@@ -17,13 +17,14 @@ _LOWEST = 0.66  # of the side; below it are mouths
 
 
 def eye_cascade() -> Any:
-    """OpenCV's cascade classifier, or None where OpenCV or its file (not in version 5) is missing."""
+    """OpenCV's cascade classifier, or None where it is missing: without OpenCV, and in its version 5."""
     try:
         import cv2
         from cv2.data import haarcascades
-    except ImportError:
+
+        cascade = cv2.CascadeClassifier(haarcascades + "haarcascade_eye.xml")
+    except (ImportError, AttributeError):
         return None
-    cascade = cv2.CascadeClassifier(haarcascades + "haarcascade_eye.xml")
     return None if cascade.empty() else cascade
 
 

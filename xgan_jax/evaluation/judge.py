@@ -2,12 +2,15 @@
 
 Where others take Inception's features and call the result FID, this project can always measure, without
 any download, in the features of this network; figures name it ("judge") so that nobody takes them for FID.
-It never sees a translation while it is trained, and no translator is ever trained against it.
+It never sees a translation while it is trained, and no translator is ever trained against it; against
+another, learnt from the same labels, XGAN is where `weights.attributes` asks for it. `eval.py --data` with a
+dataset of other pictures reads such a run with a judge that shares nothing with it.
 """
 
 import dataclasses
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +20,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import logging
 from jaxtyping import Array, Float, Int, Key, UInt8
 from tqdm import trange
 
@@ -25,6 +27,7 @@ from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
 from xgan_jax.data.augment import augment, to_float
 from xgan_jax.evaluation.batches import in_batches
+from xgan_jax.evaluation.kept import keep, kept
 from xgan_jax.evaluation.labels import Attribute, read_attributes
 from xgan_jax.nets.judge import Judge as Network
 from xgan_jax.training.step import compiler_options
@@ -191,7 +194,6 @@ def load_judge(data: DataConfig, seed: int = 0) -> Judge:
     Raises:
       ValueError, FileNotFoundError, CorruptRecordError: the data cannot be read.
     """
-    folder = Path(data.path) / "judge"
     request = {
         "version": VERSION,
         "domains": list(data.domains),
@@ -202,22 +204,15 @@ def load_judge(data: DataConfig, seed: int = 0) -> Judge:
         "seed": seed,
     }
     name = hashlib.blake2b(json.dumps(request).encode(), digest_size=6).hexdigest()
-    path = folder / f"{name}.npz"
+    path = Path(data.path) / "judge" / f"{name}.npz"
     if path.is_file():
         with np.load(path) as file:
-            leaves = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
             values = json.loads(str(file["values"]))
         values = {d: {a: tuple(v) for a, v in values[d].items()} for d in data.domains}
-        shapes = jax.eval_shape(lambda: _initial(_network(data.size, values)))
-        variables = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
-        return _named(values, variables, data.size)
+        abstract = jax.eval_shape(lambda: _initial(_network(data.size, values)))
+        return _named(values, kept(path, abstract), data.size)
     judge = train_judge(data, STEPS, seed=seed)
-    folder.mkdir(exist_ok=True)
-    partial = path.with_suffix(f".partial{jax.process_index()}")  # several may be learning the same one
-    with partial.open("wb") as out:
-        np.savez(out, *jax.tree.leaves(judge.variables), values=json.dumps(judge.values))
-    partial.replace(path)
-    (folder / f"{name}.json").write_text(json.dumps(request | {"name": judge.name}, indent=2) + "\n")
+    keep(path, judge.variables, request | {"name": judge.name}, values=json.dumps(judge.values))
     return judge
 
 
@@ -274,7 +269,8 @@ def as_reader(config: Config) -> tuple[Any, Any]:
     """What a judge reads from pictures, for XGAN's `weights.attributes`; not the one that measures.
 
     For `config.networks.reader = "xgan_jax.evaluation.judge:as_reader"`. Learnt on all domains' labels. It
-    reads the attributes, and of them the values, that all domains have; nothing where they share none.
+    reads the attributes, and of them the values, that all domains have under the same words; nothing, with a
+    warning, where they share none.
 
     Returns:
       (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1], domain, key=None)` gives {attribute:
@@ -291,11 +287,12 @@ def as_reader(config: Config) -> tuple[Any, Any]:
         if len(common := [v for v in attribute.values if all(_has(other, name, v) for other in labels)]) > 1
     }
     if not shared:
-        logging.warning(
-            f"{config.data.path} has no labels that its domains share: config.weights.attributes has nothing "
-            "to keep, and the other losses go on without it."
+        logging.getLogger(__name__).warning(
+            "%s has no labels that its domains share: config.weights.attributes has nothing to keep, and the "
+            "other losses go on without it.",
+            config.data.path,
         )
-        return {}, lambda *_: {}
+        return {}, lambda params, images, domain, key=None: {}
     judge = load_judge(config.data, seed=1)
     network = _network(judge.size, judge.values)
     shift = DataConfig(
@@ -315,7 +312,7 @@ def as_reader(config: Config) -> tuple[Any, Any]:
         logits = attributes[domain]
         return {a: jax.nn.log_softmax(logits[a][:, places[domain][a]]) for a in shared}
 
-    return judge.variables, apply
+    return jax.tree.map(jnp.asarray, judge.variables), apply
 
 
 def _has(attributes: dict[str, Attribute], name: str, value: str) -> bool:

@@ -437,6 +437,7 @@ def _train(config: Config, workdir: Path, opened: contextlib.ExitStack) -> Train
     crop = pipeline.crop_rules(data)  # kept with the weights: translate crops new pictures alike
     abstract = jax.eval_shape(lambda: states.create(method, config))
     _describe(config, counts, abstract)
+    method.prepare()
 
     def closing(thing: Any) -> Any:
         """`thing`, closed at the run's end, however it ends."""
