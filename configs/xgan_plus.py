@@ -12,8 +12,10 @@ picture must be read of its translation and reconstruction (`weights.attributes`
 term is nothing, and the rest goes on. Each has its own switch, as have `networks.resize`, `weights.identity`
 and the small batches.
 
-25 minutes on 2 CPU cores. On the embedded data the true counterpart is the nearest of 500 for 97% (face to
-anime) and 91% (anime to face) of translations; eye colour, glasses and beards are not kept yet.
+50 minutes on a CPU core. On the embedded data the true counterpart is the nearest of 500 for 98% (face to
+anime) and 91% (anime to face) of translations. With labels every attribute is kept from anime to face, and
+from face to anime all but glasses (0.86 of what can be read) and eye colour (0.77); without, eyes, glasses
+and beards are lost.
 """
 
 from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig
