@@ -103,8 +103,8 @@ class Checkpoints:
                 enable_async_checkpointing=True,
             ),
         )
-        # Orbax removes what a killed run left half written in a thread, which nothing but a save waits for: of
-        # a run that is refused at once it would outlive the program, and end in a traceback.
+        # Orbax removes what a killed run left half written in a thread, which nothing but a save waits for:
+        # of a run that is refused at once it would outlive the program, and end in a traceback.
         self._manager._maybe_await_cleanup_tmp_directory()
         self._unlisted: int | None = None  # saved, manifest not written yet
 
