@@ -32,9 +32,12 @@ from xgan_jax.evaluation.labels import Attribute, read_attributes
 from xgan_jax.nets.judge import Judge as Network
 from xgan_jax.training.step import compiler_options
 
-STEPS = 1000  # on the embedded data every attribute is then read right in over 86 of 100 test pictures
-_BATCH = 256
-VERSION = 1  # of the network and its training; another number trains anew
+# Updates count, not pictures: of the embedded photos, 1,000 steps of 64 read 0.91 of eye colours and 0.87 of
+# glasses, 4,000 of 16 in the same time 1.00 and 0.97.
+STEPS = 4000
+_BATCH = 16
+_READ = 256  # pictures at once
+VERSION = 2  # of the network and its training; another number trains anew
 Pictures = UInt8[np.ndarray, "_ s s 3"]
 Values = dict[str, dict[str, tuple[str, ...]]]  # {domain: {attribute: its values}}
 
@@ -69,7 +72,7 @@ class Judge:
     def features(self, pictures: Pictures) -> Float[np.ndarray, "n f"]:
         """The features of pictures of any domain."""
         function, _ = self._compiled
-        found: np.ndarray = in_batches(lambda x: function(self.variables, x), pictures, _BATCH)
+        found: np.ndarray = in_batches(lambda x: function(self.variables, x), pictures, _READ)
         return found
 
     def read(
@@ -77,7 +80,7 @@ class Judge:
     ) -> tuple[Float[np.ndarray, "n d"], dict[str, Float[np.ndarray, "n v"]]]:
         """Pictures taken for ones of `domain`: logits of the domains, and of the values of each attribute."""
         _, function = self._compiled
-        by_domain, attributes = in_batches(lambda x: function(self.variables, x, domain), pictures, _BATCH)
+        by_domain, attributes = in_batches(lambda x: function(self.variables, x, domain), pictures, _READ)
         return by_domain, attributes
 
 
@@ -110,7 +113,7 @@ def _losses(
     return total, changed["batch_stats"]
 
 
-def train_judge(data: DataConfig, steps: int, batch: int = 64, seed: int = 0) -> Judge:
+def train_judge(data: DataConfig, steps: int, batch: int = _BATCH, seed: int = 0) -> Judge:
     """Trains a judge on the train splits of all domains."""
     pictures: dict[str, Pictures] = {}
     attributes: dict[str, dict[str, Attribute]] = {}
