@@ -88,6 +88,11 @@ SETS: dict[str, dict[str, tuple[str, list[str]]]] = {
                 "networks.private_blocks=0",
             ],
         ),
+        "instance normalisation": ("xgan_plus", ["networks.norm=instance"]),
+        "least squares": ("xgan_plus", ["weights.gan_form=lsgan"]),
+        "slower discriminators": ("xgan_plus", ["optimizer.discriminator_scale=0.3"]),
+        # L_dann and L_sem grow, after the auto-encoders have begun.
+        "warm start": ("xgan_plus", ["weights.ramp_steps=/2"]),
         "batches of 16": ("xgan_plus", ["run.batch_size=16"]),
         "without the average": ("xgan_plus", ["optimizer.ema_decay=0"]),
     },
