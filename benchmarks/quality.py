@@ -1,14 +1,15 @@
 """How well methods translate at the same budget: trains each with several seeds, and measures.
 
-    python benchmarks/quality.py methods --images 200000 --json benchmarks/results/quality.json
-    python benchmarks/quality.py ablation --images 40000 --json benchmarks/results/ablation.json
-    python benchmarks/quality.py additions --images 12800 --json benchmarks/results/additions.json
+    python benchmarks/quality.py methods --json benchmarks/results/quality.json
+    python benchmarks/quality.py ablation --seeds 0 1 --json benchmarks/results/ablation.json
+    python benchmarks/quality.py additions --json benchmarks/results/additions.json
 
 Without `--data` the embedded pictures are drawn and prepared first. A budget is a number of pictures seen,
 of both domains together, the same for all; every run is a folder under `--out`, and a command that was
 stopped goes on where it was. Figures are of the last checkpoint's averaged weights on the whole test split.
+What a row was made with (pictures, seeds, their deviation, commit, judge) stands under "about".
 
-    python benchmarks/quality.py leaderboard --images 25600 --json benchmarks/results/leaderboard.json
+    python benchmarks/quality.py leaderboard --json benchmarks/results/leaderboard.json
 
 is every method, made as narrow as two cores need it, in batches of 4; with parameters and the time of a
 translation beside the measures.
@@ -20,6 +21,7 @@ prints the figures as the tables of the docs.
 
 import argparse
 import importlib.util
+import itertools
 import json
 import statistics
 import subprocess
@@ -41,10 +43,14 @@ from xgan_jax.evaluation.translate import compiled_translator, load_run, transla
 
 ROOT = Path(__file__).parents[1]
 
+# Pictures that each run of a set sees.
+IMAGES = {"methods": 160_000, "ablation": 24_000, "additions": 9_600, "leaderboard": 16_000}
+
 # What two cores can afford, the same for alike networks.
 _BATCH = ["run.batch_size=4"]
 _RESNET = [*_BATCH, "networks.width=16", "networks.discriminator_width=16"]
-_CYCLEGAN = [*_RESNET, "data.size=64", "data.shift=4", "networks.blocks=6"]
+# Averaged as its two variants are, so that they differ in what they add.
+_CYCLEGAN = [*_RESNET, "data.size=64", "data.shift=4", "networks.blocks=6", "optimizer.ema_decay=0.999"]
 _NARROW = [*_BATCH, "networks.width=0.5", "networks.embedding_size=512"]
 _XGAN = [*_NARROW, "optimizer.learning_rate=5e-4"]  # the paper's 1e-4 hardly begins in 2,000 steps
 
@@ -175,6 +181,9 @@ def train_and_measure(
         ),
     ]
     subprocess.run(command, check=True)
+    trained = workdir / "commit"
+    if not trained.exists():
+        trained.write_text(machine.describe()["commit"])
     return measure(workdir)
 
 
@@ -203,31 +212,36 @@ def figures(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
                 name: value["of_ceiling"] for name, value in found["attributes"].items()
             },
             "kid": kid["kid"],
+            "kid_deviation": kid["deviation"],
+            "kid_floor": kid["floor"],
             "kid_of_untranslated": kid["of_untranslated"],
             "passes": found["passes"],
+            "passes_of_real": found["passes_of_real"],
             "diversity": found["diversity"],
             "ssim": found.get("ssim"),
         }
     return result
 
 
-def costs(workdir: Path) -> dict[str, float]:
-    """Numbers that training moves, and milliseconds that a translation takes in batches of 32."""
+def costs(workdir: Path) -> dict[str, dict[str, float]]:
+    """{direction: numbers that training moves, and milliseconds that a translation takes, 32 at once}."""
     run = load_run(workdir)
     learnt = {network for networks in run.method.players.values() for network in networks}
-    source, target = run.config.data.domains[:2]
+    parameters = sum(leaf.size for leaf in jax.tree.leaves({name: run.params[name] for name in learnt}))
     translator = compiled_translator(run.method)
     images = np.zeros((32, run.config.data.size, run.config.data.size, 3), np.uint8)
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        translate_all(translator, run.params, run.extra, images, source, target)
-        times.append(time.perf_counter() - start)
-    leaves = jax.tree.leaves({name: run.params[name] for name in learnt})
-    return {
-        "parameters": sum(leaf.size for leaf in leaves),
-        "milliseconds_per_image": 1000 * min(times) / 32,
-    }
+    found = {}
+    for source, target in itertools.permutations(run.config.data.domains, 2):
+        times = []
+        for _ in range(6):
+            start = time.perf_counter()
+            translate_all(translator, run.params, run.extra, images, source, target)
+            times.append(time.perf_counter() - start)
+        found[f"{source}2{target}"] = {
+            "parameters": parameters,
+            "milliseconds_per_image": 1000 * min(times) / 32,
+        }
+    return found
 
 
 def mean_of(values: list[Any]) -> Any:
@@ -251,51 +265,53 @@ def main() -> None:
         "--data", type=Path, help="a folder that `xgan prepare` wrote; default the embedded data"
     )
     parser.add_argument(
-        "--name", default="embedded", help='where figures go in the JSON: "embedded" or "real"'
+        "--name",
+        choices=("embedded", "real"),
+        help="where figures go in the JSON; real where --data is given",
     )
     parser.add_argument("--only", nargs="*", help="of the set, these alone")
     parser.add_argument(
-        "--images", type=int, default=200_000, help="pictures of both domains that each run sees"
+        "--images", type=int, help=f"pictures of both domains that each run sees; default {IMAGES}"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", type=Path, default=Path("runs/quality"), help="the runs' folders")
     parser.add_argument("--json", help="where figures are added")
     arguments = parser.parse_args()
+    section = arguments.name or ("real" if arguments.data else "embedded")
     if arguments.set == "table":
-        print(markdown(json.loads(Path(arguments.json).read_text())[arguments.name]))
+        print(markdown(json.loads(Path(arguments.json).read_text())[section]))
         return
+    images = arguments.images or IMAGES[arguments.set]
     data = arguments.data or embedded_data(Path("data/quality"))
     table: dict[str, Any] = {}
     for name, (recipe, changes) in SETS[arguments.set].items():
         if arguments.only and name not in arguments.only:
             continue
-        runs = []
+        runs: list[Any] = []
+        about = {"images": images, "seeds": arguments.seeds, "changes": changes}
         for seed in arguments.seeds:
-            workdir = arguments.out / arguments.name / f"{name.replace(' ', '_')}-{arguments.images}-{seed}"
-            found = figures(train_and_measure(recipe, changes, data, workdir, arguments.images, seed))
-            runs.append(found | (costs(workdir) if arguments.set == "leaderboard" else {}))
-        table[name] = mean_of(runs) | {
-            "deviation": deviation_of(runs),
-            "images": arguments.images,
-            "seeds": arguments.seeds,
-            "commit": machine.describe()["commit"],
-        }
+            workdir = arguments.out / section / f"{name.replace(' ', '_')}-{images}-{seed}"
+            report = train_and_measure(recipe, changes, data, workdir, images, seed)
+            found = figures(report)
+            if arguments.set == "leaderboard":
+                found = {direction: found[direction] | cost for direction, cost in costs(workdir).items()}
+            runs.append(found)
+            about |= {"judge": report["judge"], "commit": (workdir / "commit").read_text()}
+        table[name] = mean_of(runs)
         show(table)
         if arguments.json:
             path = Path(arguments.json)
             before = json.loads(path.read_text()) if path.exists() else {}
-            before[arguments.name] = before.get(arguments.name, {}) | table
+            before.setdefault(section, {})[name] = table[name]
+            rows = before.setdefault("about", {}).setdefault(section, {})
+            rows[name] = about | {"deviation": deviation_of(runs)}
             machine.write(arguments.json, before)
-
-
-def _directions(found: dict[str, Any]) -> list[str]:
-    return [name for name, value in found.items() if isinstance(value, dict) and "passes" in value]
 
 
 def markdown(table: dict[str, Any]) -> str:
     """A row a method, both directions in each cell; the best top-1 first."""
     first = next(iter(table.values()))
-    directions = _directions(first)
+    directions = list(first)
 
     def cell(found: dict[str, Any], key: str, form: str = "{:.0%}") -> str:
         values = [found[d][key] for d in directions]
@@ -308,7 +324,7 @@ def markdown(table: dict[str, Any]) -> str:
     names = sorted(
         {a for v in table.values() for d in directions for a in v[d]["attribute_agreement_of_ceiling"]}
     )
-    costs = all("parameters" in found for found in table.values())
+    costs = all("parameters" in found[directions[0]] for found in table.values())
     heads = ["method", "top-1", "tilted", "KID", "passes", "diversity", *names]
     heads += ["parameters", "ms a picture"] if costs else []
     lines = [", ".join(directions), "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
@@ -324,7 +340,9 @@ def markdown(table: dict[str, Any]) -> str:
             cell(found, "diversity", "{:.2f}"),
             *(kept(found, attribute) for attribute in names),
         ]
-        cells += [f"{found['parameters']:,.0f}", f"{found['milliseconds_per_image']:.1f}"] if costs else []
+        if costs:
+            parameters = found[directions[0]]["parameters"]
+            cells += [f"{parameters:,.0f}", cell(found, "milliseconds_per_image", "{:.1f}")]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -333,8 +351,7 @@ def show(table: dict[str, Any]) -> None:
     """A line a method and direction."""
     print(f"{'':18}{'':12}{'top-1':>7}{'worst attribute':>24}{'KID':>9}{'passes':>8}{'diversity':>11}")
     for name, found in table.items():
-        for direction in _directions(found):
-            row = found[direction]
+        for direction, row in found.items():
             kept = row["attribute_agreement_of_ceiling"]
             worst = min(kept, key=kept.__getitem__) if kept else "-"
             of = f"{worst} {kept[worst]:.2f}" if kept else "-"

@@ -19,6 +19,6 @@ def get_config() -> Config:
         networks=Networks(),
         weights=Weights(),
         data=DataConfig(size=64, shift=0),
-        optimizer=OptimizerConfig(learning_rate=1e-2, decay_start=500, decay_steps=500, ema_decay=0.99),
-        run=RunConfig(steps=1000, batch_size=100),
+        optimizer=OptimizerConfig(),  # of nothing
+        run=RunConfig(steps=200, batch_size=100),
     )

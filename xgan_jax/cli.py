@@ -40,8 +40,9 @@ own, and the files of --test-list. Without any of these a hash of each file's na
 labels: an attributes.csv in the folder (or --labels) whose first column is the file name; whole numbers
 become int64, other numbers float32, the rest text.
 
-choosing: --where face:Male=-1 writes only the pictures with that label (several are all asked for); --dedup
-leaves out pictures that look the same as one before them, as sets crawled from several places have.
+choosing: --where face:Male=-1 writes only the pictures with that label, --where Male=-1 does so in every
+domain that has it (several are all asked for); --dedup leaves out pictures that look the same as one before
+them, as sets crawled from several places have (put these in folders below one PATH).
 
 An interrupted prepare leaves OUT.partial; the same command goes on from there.
 """
@@ -143,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--test-fraction", type=float, default=0.1, metavar="F", help="see splits above (0.1)")
     add("--test-list", action="append", default=[], metavar="NAME=FILE", help="test file names, one a line")
     add("--labels", action="append", default=[], metavar="NAME=FILE.csv", help="see labels above")
-    add("--where", action="append", default=[], metavar="NAME:LABEL=VALUE", help="see choosing above")
+    add("--where", action="append", default=[], metavar="[NAME:]LABEL=VALUE", help="see choosing above")
     add("--dedup", action="store_true", help="see choosing above")
     add("--workers", type=int, metavar="N", help="threads (one a core)")
 
@@ -221,10 +222,13 @@ def _prepare(args: argparse.Namespace) -> None:
     labels = _pairs("--labels", args.labels)
     where: dict[str, dict[str, str]] = {}
     for text in args.where:
-        domain, colon, condition = text.partition(":")
-        name, equals, value = condition.partition("=")
-        if not (domain and colon and name and equals):
-            raise ValueError(f"--where is {text!r}: write NAME:LABEL=VALUE, for example face:Male=-1.")
+        condition, equals, value = text.partition("=")
+        domain, colon, name = condition.rpartition(":")
+        if not (name and equals and bool(domain) == bool(colon)):
+            raise ValueError(
+                f"--where is {text!r}: write NAME:LABEL=VALUE, for example face:Male=-1, or LABEL=VALUE for "
+                "every domain that has the label."
+            )
         where.setdefault(domain, {})[name] = value
     if args.workers is not None and args.workers < 1:
         raise ValueError(f"--workers is {args.workers}: use 1 or more.")

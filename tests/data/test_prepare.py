@@ -570,10 +570,12 @@ def test_pictures_are_chosen_by_their_labels(tmp_path, capsys):
     assert "5 found = 2 written (2 train) + 0 refused + 3 by --where" in capsys.readouterr().out
     assert chosen("two", "face:male=-1", "face:hair=red") == {"002.png"}
     assert chosen("three", "face:male=0") == {"003.png"}, "004.png has no label"
+    assert chosen("all", "male=-1") == {"001.png", "002.png"}
     for where, message in (
         ("face:age=3", "--where face:age: its labels are male, hair, labelled"),
         ("cat:male=1", "--where names the domain 'cat', which no --domain gives"),
-        ("male=1", "--where is 'male=1': write NAME:LABEL=VALUE"),
+        ("age=3", "--where age: no domain has this label"),
+        (":male=1", "--where is ':male=1': write NAME:LABEL=VALUE"),
     ):
         assert cli.main([*common, "--out", str(tmp_path / "four"), "--where", where]) == 2
         assert message in capsys.readouterr().err

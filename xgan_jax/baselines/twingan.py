@@ -177,12 +177,19 @@ def build(config: Config) -> Method:
             small = {d: halve(x) for d, x in small.items()}
         return small
 
+    def referring(n: int) -> Float[Array, "n"]:
+        return 1.0 - jnp.arange(n) % 2
+
     def translations(
         now: Pass, batch: dict[str, Images]
     ) -> tuple[dict[str, Array], dict[tuple[str, str], Images], Array | None]:
-        """Latents, {(source, target): picture}, and the last domain's references."""
+        """Latents, {(source, target): picture}, and the last domain's references: every second picture has
+        one, zeros stand for the others'."""
         encoded = {d: now.encode(batch[d], d) for d in domains}
-        c = conditions(now.params, batch[domains[-1]]) if numbers else None
+        c = None
+        if numbers:
+            referred = referring(len(batch[domains[-1]]))
+            c = conditions(now.params, batch[domains[-1]]) * referred[:, None]
         pictures = {
             (s, t): now.generate(encoded[s], t, c if t == domains[-1] else None)
             for s in domains
@@ -206,8 +213,11 @@ def build(config: Config) -> Method:
                 again, _ = now.encode(picture, t)
                 terms[f"semantic/{s}2{t}"] = weights.semantic * jnp.abs(z[s] - again).mean()
                 if c is not None and t == domains[-1]:
-                    difference = jnp.abs(conditions(now.params, picture) - c).mean()
-                    terms[f"reference/{s}2{t}"] = weights.reference * difference
+                    difference = jnp.abs(conditions(now.params, picture) - c).mean(-1)
+                    referred = referring(len(picture))
+                    terms[f"reference/{s}2{t}"] = (
+                        weights.reference * (referred * difference).sum() / referred.sum()
+                    )
         return terms
 
     def discriminator_losses(

@@ -82,7 +82,8 @@ def prepare(
       test_lists: {domain: text file}; the pictures named there, one a line, are the test split, and
         all others train.
       labels: {domain: CSV}; see `sources.Files.read_labels_file`.
-      where: {domain: {label: value}}; only pictures whose labels have these values are written.
+      where: {domain: {label: value}}; only pictures whose labels have these values are written. Under "" for
+        every domain that has the label.
       dedup: of pictures of a domain that look the same (`NEAR`), only the first is written. The train split
         comes first, so a test picture is never one of it.
       workers: threads that read, decode and resize; default one a core.
@@ -98,8 +99,9 @@ def prepare(
     out = Path(out)
     _check(domains, out, size, encoding, crop, test_fraction)
     test_lists, labels = test_lists or {}, labels or {}
-    where = where or {}
-    for option, given in (("--test-list", test_lists), ("--labels", labels), ("--where", where)):
+    chosen = {domain: dict(conditions) for domain, conditions in (where or {}).items()}
+    everywhere = chosen.pop("", {})
+    for option, given in (("--test-list", test_lists), ("--labels", labels), ("--where", chosen)):
         for domain in sorted(set(given) - set(domains)):
             raise ValueError(f"{option} names the domain {domain!r}, which no --domain gives.")
 
@@ -114,7 +116,9 @@ def prepare(
             if not isinstance(source, Files):
                 raise ValueError(f"--labels {domain}: {source.kind} has labels of its own.")
             source.read_labels_file(labels[domain])
-        for name in where.get(domain, {}):
+        for name in everywhere.keys() & set(source.columns):
+            chosen.setdefault(domain, {}).setdefault(name, everywhere[name])
+        for name in chosen.get(domain, {}):
             if name not in source.columns:
                 known = ", ".join(source.columns) or "none"
                 raise ValueError(f"--where {domain}:{name}: its labels are {known}.")
@@ -126,8 +130,11 @@ def prepare(
             "pictures": source.fingerprint(),
             "splits": _digest(repr(sorted((n, s) for s, names in splits[domain].items() for n in names))),
         }
-        if domain in where:
-            asked[domain]["where"] = dict(where[domain])
+        if domain in chosen:
+            asked[domain]["where"] = dict(chosen[domain])
+    for name in sorted(everywhere):
+        if not any(name in source.columns for source in sources.values()):
+            raise ValueError(f"--where {name}: no domain has this label.")
 
     report = _already_there(out, request)
     if report is not None:
@@ -145,7 +152,7 @@ def prepare(
             (partial / domain).mkdir()
             journal["done"][domain] = _prepare_domain(
                 domain, domains[domain], source, splits[domain], partial / domain, size, encoding, crop,
-                where.get(domain, {}), dedup, workers or os.cpu_count() or 1,
+                chosen.get(domain, {}), dedup, workers or os.cpu_count() or 1,
             )  # fmt: skip
             _write_json(partial / "journal.json", journal)
         report = {

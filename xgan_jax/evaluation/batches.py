@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import UInt8
+from tqdm import trange
 
 
 def in_batches(
@@ -18,7 +19,7 @@ def in_batches(
     Every call has `batch_size` pictures, the last filled up with black ones, so that one program is compiled.
     """
     parts = []
-    for start in range(0, len(pictures), batch_size):
+    for start in trange(0, len(pictures), batch_size, desc="batches", leave=False, disable=None):
         part = pictures[start : start + batch_size]
         filled = np.concatenate([part, np.zeros((batch_size - len(part), *part.shape[1:]), np.uint8)])
         result = jax.device_get(function(filled))

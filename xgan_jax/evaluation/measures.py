@@ -31,6 +31,8 @@ from xgan_jax.method import Method
 Pictures = UInt8[np.ndarray, "_ s s 3"]
 TILTED = 8.0  # degrees: half of the drawn faces' largest tilt
 METRICS = ("truth", "attributes", "kid", "fid", "manifold", "embedding")
+_LEAST = {"kid": 4, "manifold": 6, "embedding": 6}  # test pictures of a domain that say anything at all
+_PAIRS = 5000  # pictures of a domain of which all distances are taken: more do not fit in memory
 
 
 @dataclass
@@ -185,8 +187,9 @@ def measure(
     Args:
       step, best, data: as `load_run`.
       metrics: of `METRICS`; None for all that can be had: FID is then left out without weights, and with
-        fewer than 2,048 pictures unless it is forced. "truth" gives nothing where no true counterparts are
-        known, "attributes" where source and target have no label in common.
+        fewer than 2,048 pictures unless it is forced, and others where a domain has fewer than 4 or 6.
+        "truth" gives nothing where no true counterparts are known, "attributes" where source and target have
+        no label in common.
       count: test pictures of each domain; None for all.
       inception_weights: PyTorch's file of FID's Inception; with it KID and manifold are also measured in
         its features, and FID at all.
@@ -196,7 +199,7 @@ def measure(
       the content of `metrics.json`.
 
     Raises:
-      ValueError: an unknown metric, or FID is asked for and cannot be had. Else as `load_run`.
+      ValueError: an unknown metric, or one is asked for and cannot be had. Else as `load_run`.
     """
     for name in metrics or ():
         if name not in METRICS:
@@ -208,16 +211,18 @@ def measure(
     fewest = min(len(pictures) for pictures in test.pictures.values())
     if metrics is None:
         with_fid = inception_weights and (force_fid or fewest >= distances.FID_MINIMUM)
-        metrics = [name for name in METRICS if name != "fid" or with_fid]
-    elif "fid" in metrics:
+        metrics = [name for name in METRICS if fewest >= _LEAST.get(name, 1) and (name != "fid" or with_fid)]
+    for name in metrics:
+        _check_count(name, fewest, run.config.data.path)
+    if "fid" in metrics:
         if not inception_weights:
             raise ValueError("FID is measured in Inception's features: give --inception_weights, or use kid.")
         if not force_fid:
             distances.check_fid_count(fewest)
+    # Before a judge is learnt: the file may be at fault.
+    others = [inception(inception_weights)] if inception_weights is not None else []
     judge = load_judge(run.config.data)
-    networks = [FeatureNetwork(judge.name, judge.features)]
-    if inception_weights is not None:
-        networks.append(inception(inception_weights))
+    networks = [FeatureNetwork(judge.name, judge.features), *others]
     domains = run.config.data.domains
     directions = [(s, t) for s in domains for t in domains if s != t]
     needs_features = {"kid", "fid", "manifold"} & set(metrics)
@@ -239,6 +244,7 @@ def measure(
         found: dict[str, Any] = {
             "pictures": len(inputs),
             "passes": passing_rate(judge, translated, target),
+            "passes_of_real": passing_rate(judge, test.pictures[target], target),
             "diversity": diversity(translated, test.pictures[target]),
         }
         counterpart = test.counterparts(source, target) if "truth" in metrics else None
@@ -269,7 +275,7 @@ def measure(
                     features(network, "train", target),
                 )
             if "manifold" in metrics:
-                figures["manifold"] = distances.manifold(of_real, of_translated)._asdict()
+                figures["manifold"] = distances.manifold(of_real[:_PAIRS], of_translated[:_PAIRS])._asdict()
             if "fid" in metrics and network.name.startswith("inception"):
                 figures["fid"] = distances.fid(of_real, of_translated, force=force_fid)
             found[network.name] = figures
@@ -281,26 +287,31 @@ def measure(
         results[f"{source}2{target}"] = found
     report: dict[str, Any] = {"directions": results, "judge": judge.name}
     neighbours: dict[str, Any] = {}
-    if "embedding" in metrics and (measured := embedding_measures(run, test.pictures)):
+    some = {domain: pictures[:_PAIRS] for domain, pictures in test.pictures.items()}
+    if "embedding" in metrics and (measured := embedding_measures(run, some)):
         report["embedding"], z = measured
         neighbours = {
             f"{s}2{t}": np.argsort(distances.squared_distances(z[s][:8], z[t]))[:, :6] for s, t in directions
         }
+    decay = run.config.optimizer.ema_decay
     report["how"] = {
         "workdir": str(workdir),
         "step": run.step,
-        "weights": f"moving average, decay {run.config.optimizer.ema_decay}",
+        "checkpoint": "of the lowest KID while it trained" if best else "the newest, or the step asked for",
+        "weights": f"moving average, decay {decay}" if decay else "as trained, no moving average",
         "method": run.config.method,
         "data": run.config.data.path,
         "dataset_hash": test.digest(),
         "split": run.config.data.test_split,
         "pictures": {domain: len(pictures) for domain, pictures in test.pictures.items()},
         "size": run.config.data.size,
-        "resize": "none: records have the size of training; prepare resizes by Pillow's bicubic, antialiased",
+        "resize": "Pillow's bicubic, antialiased, when data was prepared (TFDS's own: as it is read)",
         "quantisation": "translations rounded to uint8 before they are measured",
         "feature_networks": [network.name for network in networks],
         "kid": "mean and deviation over 100 subsets of half the pictures, at most 1,000; seed 2020",
-        "versions": {"xgan_jax": __version__, "jax": jax.__version__},
+        "manifold_and_embedding": f"the first {_PAIRS:,} pictures of each domain at most",
+        "versions": {"xgan_jax": __version__, "jax": jax.__version__, "numpy": np.__version__},
+        "device": jax.devices()[0].device_kind,
     }
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "metrics.json.partial"
@@ -310,6 +321,14 @@ def measure(
     return report
 
 
+def _check_count(metric: str, pictures: int, path: str) -> None:
+    if pictures < _LEAST.get(metric, 1):
+        raise ValueError(
+            f"{metric} needs {_LEAST[metric]} test pictures of each domain, and {path} has {pictures}: "
+            "prepare more, or leave it out."
+        )
+
+
 class RunningKid:
     """KID of a run's translations while it trains, in the judge's features, to the test split.
 
@@ -317,9 +336,14 @@ class RunningKid:
     """
 
     def __init__(self, config: Config, method: Method):
-        """Opens the data, and trains the dataset's judge where there is none yet."""
-        self._judge = load_judge(config.data)
+        """Opens the data, and trains the dataset's judge where there is none yet.
+
+        Raises:
+          ValueError: a domain has too few test pictures.
+        """
         self._test = TestSet(config.data, 1000)
+        _check_count("kid", min(map(len, self._test.pictures.values())), config.data.path)
+        self._judge = load_judge(config.data)
         self._translator = compiled_translator(method)
         self._real = {d: self._judge.features(x) for d, x in self._test.pictures.items()}
 

@@ -76,7 +76,10 @@ def _curves(workdir: Path) -> list[str]:
     path = workdir / "metrics.jsonl"
     families: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for line in path.read_text().splitlines() if path.is_file() else []:
-        row = json.loads(line)
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # the run was killed, or is, while this line was written
+            continue
         for name, value in row.items():
             if name != "step" and isinstance(value, (int, float)) and np.isfinite(value):
                 family, _, member = name.removeprefix("loss/").partition("/")
@@ -120,17 +123,25 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
+def _rows(title: str, cases: Cases, chosen: Int[np.ndarray, "k"]) -> str:
+    """Inputs, below them their translations, below them the truth."""
+    columns = [cases.inputs[chosen], cases.translated[chosen]]
+    names = ["input", "translation"]
+    if cases.truth is not None:
+        columns.append(cases.truth[chosen])
+        names.append("truth")
+    return _image(titled(tile(np.stack(columns)), [f"{title}: rows {', '.join(names)}"]))
+
+
+def _first(direction: str, cases: Cases) -> str:
+    chosen = np.arange(min(2 * _CASES, len(cases.inputs)))
+    return _rows(direction, cases, chosen)
+
+
 def _extremes(direction: str, cases: Cases) -> str:
     order = np.argsort(cases.scores)
-    parts = []
-    for title, chosen in (("Worst", order[:_CASES]), ("Best", order[::-1][:_CASES])):
-        columns = [cases.inputs[chosen], cases.translated[chosen]]
-        names = ["input", "translation"]
-        if cases.truth is not None:
-            columns.append(cases.truth[chosen])
-            names.append("truth")
-        sheet = titled(tile(np.stack(columns)), [f"{title}: rows {', '.join(names)}"])
-        parts.append(_image(sheet))
+    worst, best = order[:_CASES], order[::-1][:_CASES]
+    parts = [_rows("Worst", cases, worst), _rows("Best", cases, best)]
     scores = f"{html.escape(cases.score_name)}: {cases.scores[order[0]]:.3g} to {cases.scores[order[-1]]:.3g}"
     return f"<h3>{html.escape(direction)}, by {scores}</h3>{''.join(parts)}"
 
@@ -172,14 +183,12 @@ def write(
         rows = [[pictures[source][i], *pictures[target][nearest[i]]] for i in range(len(nearest))]
         sheet = titled(tile(np.stack([np.stack(row) for row in rows])), [f"{source}, nearest {target}"])
         parts.append(_image(sheet))
-    parts.append("<h2>Worst and best</h2>")
+    if cases:
+        parts.append("<h2>The first test pictures</h2>")
+        parts += [_first(direction, one) for direction, one in cases.items()]
+        parts.append("<h2>Worst and best</h2>")
     parts += [_extremes(direction, one) for direction, one in cases.items()]
     parts.append(_timeline(workdir, size))
-    sheets = sorted((workdir / "samples").glob("step_*.png"))
-    if sheets:
-        parts.append(
-            f"<h2>Test pictures, last grid of training</h2>{_image(decode(sheets[-1].read_bytes()))}"
-        )
     parts.append(f'<h2>Curves</h2><div class="charts">{"".join(_curves(workdir))}</div>')
     parts.append(f"<h2>How it was measured</h2>{_table([['', ''], *_flat(how).items()])}")
     path.write_text("\n".join(parts) + "\n")
