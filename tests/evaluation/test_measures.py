@@ -194,7 +194,10 @@ def test_agreement_is_balanced_over_the_values_in_common() -> None:
 
 
 def test_measure_writes_figures_and_a_page(run_folder: Path, judge: judges.Judge) -> None:
+    rows = (run_folder / "metrics.jsonl").read_text()
+    (run_folder / "metrics.jsonl").write_text(rows + '{"step": 5, "loss/g')  # a run that goes on
     report = measures.measure(run_folder)
+    (run_folder / "metrics.jsonl").write_text(rows)
     folder = run_folder / "eval"
     assert json.loads((folder / "metrics.json").read_text()) == report
     for direction in ("face2anime", "anime2face"):
@@ -211,6 +214,7 @@ def test_measure_writes_figures_and_a_page(run_folder: Path, judge: judges.Judge
         assert "fid" not in found[judge.name]
     assert report["embedding"]["mixing"] >= 0 and set(report["embedding"]["spread"]) == {"face", "anime"}
     assert report["how"]["step"] == 4 and report["how"]["feature_networks"] == [judge.name]
+    assert all(found["passes_of_real"] > 0.9 for found in report["directions"].values())
     page = (folder / "index.html").read_text()
     assert page.count("<img") > 6 and "<svg" in page and "face2anime" in page
     assert "http" not in page.replace("http://www.w3.org", "")  # nothing is loaded from elsewhere
@@ -228,6 +232,21 @@ def test_measuring_again_gives_the_same_digits(run_folder: Path, tmp_path: Path)
 def test_unknown_metrics_are_refused(run_folder: Path) -> None:
     with pytest.raises(ValueError, match="the metric 'fidd' is unknown: use truth, "):
         measures.measure(run_folder, metrics=("fidd",))
+
+
+def test_too_few_pictures_say_nothing(
+    run_folder: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked for is refused, before anything is learnt or trained; what is not is left out."""
+    with pytest.raises(ValueError, match=r"manifold needs 6 test pictures of each domain, and .* has 5"):
+        measures.measure(run_folder, metrics=("manifold",), count=5)
+    report = measures.measure(run_folder, tmp_path / "few", count=5)
+    assert "embedding" not in report
+    for found in report["directions"].values():
+        assert "manifold" not in found[report["judge"]] and "kid" in found[report["judge"]]
+    monkeypatch.setattr(measures, "_LEAST", {"kid": TEST + 1})
+    with pytest.raises(ValueError, match="kid needs"):
+        train(config(drawn, 4), tmp_path / "run")
 
 
 def test_fid_that_cannot_be_had_is_refused(run_folder: Path) -> None:
