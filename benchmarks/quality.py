@@ -131,6 +131,9 @@ SETS: dict[str, dict[str, tuple[str, list[str]]]] = {
                 "networks.width=0.25",
                 "networks.discriminator_width=0.25",
                 "networks.resize=True",
+                # At the paper's weights the GAN's gradients drown the others in so few steps.
+                "weights.constancy=1000",
+                "weights.identity=30",
                 "optimizer.learning_rate=1e-3",
                 "optimizer.discriminator_scale=0.2",
             ],
