@@ -9,7 +9,7 @@ move at once. Before `weights.encoder_start` samples are of an encoder that has 
 laptop take `--config.networks.width=0.25 --config.networks.discriminator_width=0.5`.
 
 In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core, narrow): a minute of training;
-colours that cross, no shapes yet; top-1 2% / 1%, KID 216% / 145% of the untranslated pictures'.
+colours that cross, no shapes yet; top-1 2% / 1%, KID 190% / 203% of the untranslated pictures'.
 """
 
 from xgan_jax.baselines.acgan import Networks, Weights

@@ -9,7 +9,7 @@ or a landmark CSV (`xgan prepare --labels`), and where a domain has none, on eye
 `--config.networks.width=16 --config.networks.discriminator_width=16`.
 
 In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core, narrow): 10 minutes of training; the
-target's faces with the source's hair; top-1 31% / 33%, KID 20% / 19% of the untranslated pictures'.
+target's faces with the source's hair; top-1 31% / 33%, KID 31% / 27% of the untranslated pictures'.
 """
 
 from xgan_jax.baselines.cyclegan import Networks, Weights
