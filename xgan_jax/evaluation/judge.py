@@ -113,7 +113,7 @@ def _losses(
     return total, changed["batch_stats"]
 
 
-def train_judge(data: DataConfig, steps: int, batch: int = _BATCH, seed: int = 0) -> Judge:
+def train_judge(data: DataConfig, steps: int, seed: int = 0) -> Judge:
     """Trains a judge on the train splits of all domains."""
     pictures: dict[str, Pictures] = {}
     attributes: dict[str, dict[str, Attribute]] = {}
@@ -149,7 +149,7 @@ def train_judge(data: DataConfig, steps: int, batch: int = _BATCH, seed: int = 0
     rng = np.random.default_rng(seed)
     key = jax.random.key(seed + 1)
     for i in trange(steps, desc="training the judge", unit="step", disable=None):
-        chosen = {d: rng.integers(0, len(pictures[d]), batch) for d in data.domains}
+        chosen = {d: rng.integers(0, len(pictures[d]), _BATCH) for d in data.domains}
         images = {d: pictures[d][chosen[d]] for d in data.domains}
         numbers = {
             d: {a: attribute.numbers[chosen[d]] for a, attribute in attributes[d].items()}
