@@ -51,8 +51,8 @@ class Method:
     `attend(params, extra, images, source, target)`: `[b, s, s, 3]` to where the translation's network looks,
       `[b, h, w]`, larger is more, where the method has attention.
     `generate(params, extra, z, target)`: `[b, e]` as `embed` gives to pictures, where they need nothing else.
-    `translate_like(params, extra, images, reference, source, target)`: a translation that follows pictures
-      of the target, where the method can be told what to follow.
+    `translate_like(params, extra, images, reference, source, target)`: a translation to the last domain that
+      follows pictures of it, where the method can be told what to follow.
     `mix(params, extra, images, source, target, amount)`: a translation in a style between the domains', 0 the
       source's, 1 the target's, where a domain is a style.
     `prepare()`: called once before the first step, on every process: learns or loads what the losses need and

@@ -1,5 +1,6 @@
 """The judge, the figures it gives, their page, and the best checkpoint."""
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 from xgan_jax import method as methods
 from xgan_jax.config import Config, DataConfig, RunConfig
 from xgan_jax.data import synthetic
+from xgan_jax.data.augment import to_float
 from xgan_jax.data.prepare import prepare
 from xgan_jax.evaluation import judge as judges
 from xgan_jax.evaluation import measures
 from xgan_jax.evaluation.labels import Attribute
-from xgan_jax.evaluation.translate import load_run
+from xgan_jax.evaluation.translate import Run, load_run
 from xgan_jax.training.checkpoint import CheckpointError
 from xgan_jax.training.loop import train
 from xgan_jax.xgan import Networks, Weights
@@ -114,11 +116,61 @@ def test_a_judge_can_teach(drawn: Path, judge: judges.Judge, monkeypatch: pytest
     terms = method.losses("generator", params, extra, images, jax.random.key(2), jnp.zeros((), jnp.int32))
     assert 0 < terms.losses["teacher/face"] < 10  # its features have unit spread
     assert not any("teacher" in networks for networks in method.players.values())
-    # Another judge than the one that measures.
-    assert len(list((drawn / "judge").glob("*.npz"))) == 2
-    [teacher] = [p for p in (drawn / "judge").glob("*.json") if judge.name not in p.read_text()]
+    forget(drawn, judge)
+
+
+def forget(folder: Path, judge: judges.Judge) -> None:
+    """Another judge than the one that measures was learnt: takes it away."""
+    [other] = [p for p in (folder / "judge").glob("*.json") if judge.name not in p.read_text()]
     for suffix in (".json", ".npz"):
-        teacher.with_suffix(suffix).unlink()
+        other.with_suffix(suffix).unlink()
+
+
+def test_a_judge_can_be_followed(drawn: Path, judge: judges.Judge) -> None:
+    """A reference is what it has of hair and eyes, and nothing else of it."""
+    asked = config(drawn, 1)
+    params, apply = judges.as_reference(asked)
+    forget(drawn, judge)
+    data = DataConfig(path=str(drawn), size=32)
+    test = measures.TestSet(data)
+    attributes = test.attributes["anime"]
+    found = np.asarray(apply(params, to_float(jnp.asarray(test.pictures["anime"]))))
+    eyes, hair = (len(judge.values["anime"][name]) for name in ("eyes", "hair"))
+    assert found.shape == (TEST, eyes + hair), "of eight attributes these two"
+    np.testing.assert_allclose(found.std(0), 1, atol=0.5)
+    hair_read = found[:, eyes:].argmax(1)  # eyes take a judge of more steps
+    known = attributes["hair"]
+    right = [
+        known.values[number] == judge.values["anime"]["hair"][answer]
+        for answer, number in zip(hair_read, known.numbers, strict=True)
+        if number >= 0
+    ]
+    assert np.mean(right) > 0.8
+
+
+def test_agreement_with_references(drawn: Path, judge: judges.Judge) -> None:
+    """A translation that is its reference agrees with it, one that is its source does not."""
+    asked = config(drawn, 1)
+    method = methods.load(asked)
+    test = measures.TestSet(asked.data)
+
+    def agreement(like):
+        run = Run(asked, dataclasses.replace(method, translate_like=like), {}, {}, 1, {})
+        faces = test.pictures["face"]
+        return measures.reference_agreement(run, judge, faces, "face", "anime", test)["hair"]
+
+    followed = agreement(lambda p, e, x, reference, s, t: reference)
+    ignored = agreement(lambda p, e, x, reference, s, t: x)
+    assert followed["of_ceiling"] > 0.8 and ignored["of_ceiling"] < 0.5
+    assert followed["chance"] == 0.2
+
+
+def test_maps_for_style_transfer(drawn: Path, judge: judges.Judge) -> None:
+    params, apply = judges.as_maps(config(drawn, 1))
+    forget(drawn, judge)
+    content, style = apply(params, jnp.zeros((2, 32, 32, 3)))
+    assert content.shape == (2, 4, 4, 128)
+    assert [x.shape for x in style] == [(2, 16, 16, 32), (2, 8, 8, 64), (2, 4, 4, 128)]
 
 
 def test_a_method_learns_its_reader_before_it_trains(

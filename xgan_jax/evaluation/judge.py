@@ -230,27 +230,8 @@ def as_teacher(config: Config) -> tuple[Any, Any]:
     Returns:
       (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> [b, embedding_size]`.
     """
-    return _frozen_features(config.data, config.data.domains[0], config.networks.embedding_size)
-
-
-def as_reference(config: Config) -> tuple[Any, Any]:
-    """16 numbers of a picture of the last domain, for Twin-GAN's references, where the author has illust2vec.
-
-    For `config.networks.reference = "xgan_jax.evaluation.judge:as_reference"`. As `as_teacher`, learnt from
-    the last domain's labels.
-    """
-    return _frozen_features(config.data, config.data.domains[-1], 16)
-
-
-def _frozen_features(data: DataConfig, domain: str, size: int) -> tuple[Any, Any]:
-    """Of a judge of one domain, in `size` fixed random directions, with unit spread."""
-    alone = dataclasses.replace(data, domains=(domain,))
-    judge = load_judge(alone, seed=1)
-    if not any(judge.values.values()):
-        raise ValueError(f"{alone.path} has no labels of {domain} to learn features from")
-    network = _network(judge.size, judge.values)
-    source = pipeline.open_pictures(alone, domain, alone.train_split)
-    features = judge.features(source.read(range(min(len(source), 512))))
+    judge, network, pictures = _judge_of_one(config.data, config.data.domains[0])
+    features, size = judge.features(pictures), config.networks.embedding_size
     directions = (
         np.random.default_rng(0).standard_normal((features.shape[1], size)) / features.shape[1] ** 0.5
     )
@@ -266,6 +247,52 @@ def _frozen_features(data: DataConfig, domain: str, size: int) -> tuple[Any, Any
         return (found - params["mean"]) @ params["directions"]
 
     return jax.tree.map(jnp.asarray, params), apply
+
+
+def as_reference(config: Config) -> tuple[Any, Any]:
+    """What a picture of the last domain has of hair and eyes, for Twin-GAN's references, where the author has
+    illust2vec; another network than the one that measures.
+
+    For `config.networks.reference = "xgan_jax.evaluation.judge:as_reference"`. Learnt, as `as_teacher`'s, on
+    the last domain's labels alone. Of the attributes named for hair or eyes (all of them, where none is) the
+    logits of every value, about their mean over the training pictures, with unit spread.
+
+    Returns:
+      (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> [b, values]`.
+    """
+    judge, network, pictures = _judge_of_one(config.data, config.data.domains[-1])
+    (domain,) = judge.domains
+    named = [name for name in judge.values[domain] if {"hair", "eye", "eyes"} & set(_words(name))]
+    followed = named or list(judge.values[domain])
+
+    def logits(variables: Any, images: Array) -> Float[Array, "b v"]:
+        _, attributes = network.apply(variables, {domain: images})
+        return jnp.concatenate([attributes[domain][name] for name in followed], -1)
+
+    _, of_attributes = judge.read(pictures, domain)
+    found = np.concatenate([of_attributes[name] for name in followed], -1)
+    params = {"variables": judge.variables, "mean": found.mean(0), "spread": found.std(0) + 1e-6}
+
+    def apply(params: Any, images: Float[Array, "b s s 3"]) -> Float[Array, "b v"]:
+        return (logits(params["variables"], images) - params["mean"]) / params["spread"]
+
+    return jax.tree.map(jnp.asarray, params), apply
+
+
+def _words(name: str) -> list[str]:
+    """Of "Eye_color" or "hair colour": eye, color."""
+    return name.lower().replace("_", " ").split()
+
+
+def _judge_of_one(data: DataConfig, domain: str) -> tuple[Judge, Network, Pictures]:
+    """A judge of one domain's pictures and labels alone, its network, and some of the pictures."""
+    alone = dataclasses.replace(data, domains=(domain,))
+    judge = load_judge(alone, seed=1)
+    if not any(judge.values.values()):
+        raise ValueError(f"{alone.path} has no labels of {domain} to learn features from")
+    source = pipeline.open_pictures(alone, domain, alone.train_split)
+    pictures = source.read(range(min(len(source), 512)))
+    return judge, _network(judge.size, judge.values), pictures
 
 
 def as_reader(config: Config) -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ Every figure says by which features it was measured; `measure` puts beside them 
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -14,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 from tqdm import tqdm
 
 from xgan_jax import __version__
 from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
+from xgan_jax.data.augment import to_float, to_uint8
 from xgan_jax.evaluation import distances, page, truth
+from xgan_jax.evaluation.batches import in_batches
 from xgan_jax.evaluation.features import FeatureNetwork, inception
 from xgan_jax.evaluation.judge import Judge, load_judge
 from xgan_jax.evaluation.labels import Attribute, read_attributes, translated_numbers
@@ -109,12 +113,41 @@ def attribute_agreement(
 
     The ceiling is the agreement of the judge's reading of real test pictures of the target with their labels.
     """
+    return _agreement(judge, translated, test.attributes[source], target, test)
+
+
+def reference_agreement(
+    run: Run, judge: Judge, pictures: Pictures, source: str, target: str, test: TestSet
+) -> dict[str, dict[str, float]]:
+    """As `attribute_agreement`, but with the labels of the pictures of the target that translations follow:
+    each test picture of the source follows one of the target, drawn at random."""
+    like = run.method.translate_like
+    assert like is not None
+    which = np.random.default_rng(0).integers(0, len(test.pictures[target]), len(pictures))
+
+    @jax.jit
+    def follow(params: Any, extra: Any, pair: Array) -> Array:
+        images, references = jnp.split(to_float(pair), 2, -1)
+        return to_uint8(like(params, extra, images, references, source, target))
+
+    pairs = np.concatenate([pictures, test.pictures[target][which]], -1)
+    translated = in_batches(functools.partial(follow, run.params, run.extra), pairs, 32)
+    theirs = {
+        name: Attribute(attribute.values, attribute.numbers[which])
+        for name, attribute in test.attributes[target].items()
+    }
+    return _agreement(judge, translated, theirs, target, test)
+
+
+def _agreement(
+    judge: Judge, translated: Pictures, wanted: Mapping[str, Attribute], target: str, test: TestSet
+) -> dict[str, dict[str, float]]:
     _, readings = judge.read(translated, target)
     _, of_real = judge.read(test.pictures[target], target)
     result = {}
     for name, logits in readings.items():
         values = judge.values[target][name]
-        theirs, ours = test.attributes[source].get(name), test.attributes[target].get(name)
+        theirs, ours = wanted.get(name), test.attributes[target].get(name)
         if theirs is None or ours is None:
             continue
         shared = [v for v in values if v in theirs.values and v in ours.values]
@@ -264,6 +297,8 @@ def measure(
             )
         if "attributes" in metrics:
             found["attributes"] = attribute_agreement(judge, translated, source, target, test)
+            if run.method.translate_like is not None and target == domains[-1]:
+                found["reference"] = reference_agreement(run, judge, inputs, source, target, test)
         for network in networks if needs_features else ():
             of_real, of_translated = features(network, "test", target), network.apply(translated)
             figures: dict[str, Any] = {}
@@ -398,4 +433,7 @@ def summary(report: Mapping[str, Any]) -> str:
         if found.get("attributes"):
             of = ", ".join(f"{name} {value['of_ceiling']:.0%}" for name, value in found["attributes"].items())
             lines.append(f"  attributes kept, of what the judge can read: {of}")
+        if found.get("reference"):
+            of = ", ".join(f"{name} {value['of_ceiling']:.0%}" for name, value in found["reference"].items())
+            lines.append(f"  attributes of a reference, of what the judge can read: {of}")
     return "\n".join(lines)
