@@ -19,6 +19,32 @@ def test_channels_are_the_codes() -> None:
     assert [channels(4 << i, 1.0) for i in range(7)] == [256, 256, 256, 128, 64, 32, 16]
 
 
+def test_the_codes_sides() -> None:
+    """At 256 px: a spatial latent, skips and channels of systems.md (the code's), one picture."""
+    x, one = jnp.zeros((1, 256, 256, 3)), jnp.float32(1.0)
+
+    def shapes(key):
+        encoder, generator = Encoder(DOMAINS, 256), Generator(DOMAINS, 256)
+        variables = encoder.init(key, x, "face", one, True)
+        z, skips = encoder.apply(variables, x, "face", one, False)
+        of_generator = generator.init(key, z, skips, "anime", one, True)
+        picture = generator.apply(of_generator, z, skips, "anime", one, False)
+        of_discriminator = Discriminator(256).init(key, x, one)
+        return z, skips, picture, of_generator["params"], of_discriminator["params"]
+
+    z, skips, picture, of_generator, of_discriminator = jax.eval_shape(shapes, KEY)
+    assert z.shape == (1, 4, 4, 256) and picture.shape == x.shape
+    skip_channels = {8: 256, 16: 256, 32: 256, 64: 128, 128: 64, 256: 32}
+    assert {side: skip.shape for side, skip in skips.items()} == {
+        side: (1, side, side, n) for side, n in skip_channels.items()
+    }
+    # A block reads the map below, doubled, and the skip, as wide.
+    read = {side: of_generator[f"first_{side}"]["conv"]["kernel"].shape for side in skips}
+    assert read == {side: (3, 3, 2 * n, channels(side, 1.0)) for side, n in skip_channels.items()}
+    assert of_discriminator["last3"]["kernel"].shape == (3, 3, 257, 256)
+    assert of_discriminator["last4"]["kernel"].shape == (4, 4, 256, 256)
+
+
 def test_growth_is_a_function_of_the_step() -> None:
     """Phases of 100 steps to 16 px: 4 held, 8 fading, 8 held, 16 fading, 16 held for good."""
     expected = {
@@ -194,6 +220,12 @@ def test_translations_mixtures_and_references(trained) -> None:
     assert made.shape == x.shape and jnp.abs(made).max() <= 1
     young = method.translate(params, extra, x, "face", "anime")
     np.testing.assert_array_equal(young, young[:, ::8, ::8].repeat(8, 1).repeat(8, 2))  # 4 px, enlarged
+    # While a side begins to fade in, it is read as half of it is.
+    fading = extra | {"step": jnp.int32(50)}  # 32 px, of phases of 10 steps
+    coarse = double(halve(x))
+    np.testing.assert_allclose(
+        method.embed(params, fading, x, "face"), method.embed(params, fading, coarse, "face"), atol=1e-5
+    )
     assert method.embed(params, grown, x, "face").shape == (2, 4 * 4 * 4)
     np.testing.assert_allclose(method.mix(params, grown, x, "face", "anime", 1.0), made, atol=1e-5)
     np.testing.assert_allclose(

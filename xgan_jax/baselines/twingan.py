@@ -170,12 +170,12 @@ def build(config: Config) -> Method:
             images: Images = self._apply("generator", z, skips, domain, (condition,))
             return images
 
-    def shrunk(batch: dict[str, Images], k: int) -> dict[str, Array]:
-        """In [0, 1], at 4 << k pixels."""
+    def shrunk(batch: dict[str, Images], k: int, fade: Array) -> dict[str, Array]:
+        """In [0, 1], at 4 << k pixels; what is faded in is faded into real pictures too."""
         small: dict[str, Array] = {d: (x + 1) / 2 for d, x in batch.items()}
         for _ in range(last - k):
             small = {d: halve(x) for d, x in small.items()}
-        return small
+        return {d: blend(x, double(halve(x)), fade) for d, x in small.items()} if k else small
 
     def referring(n: int) -> Float[Array, "n"]:
         return 1.0 - jnp.arange(n) % 2
@@ -254,9 +254,7 @@ def build(config: Config) -> Method:
         k, fade, limits = growth(step, weights.growth_steps, last)
 
         def at(k: int) -> Terms:
-            small = shrunk(batch, k)
-            if k:  # what is faded in is faded into the real pictures too
-                small = {d: blend(x, double(halve(x)), fade) for d, x in small.items()}
+            small = shrunk(batch, k, fade)
             now = Pass(params, extra, fade, limits)
             if player == "discriminator":
                 return Terms(*discriminator_losses(now, small, key), {})
@@ -276,7 +274,7 @@ def build(config: Config) -> Method:
 
         def at(k: int) -> Array:
             now = Pass(params, extra, fade, None)
-            return use(now, now.encode(shrunk({source: images}, k)[source], source))
+            return use(now, now.encode(shrunk({source: images}, k, fade)[source], source))
 
         result: Array = lax.switch(k, [functools.partial(at, k) for k in range(last + 1)])
         return result
