@@ -31,6 +31,7 @@ class Networks:
     class_embedding: int = 5
     width: float = 1.0  # multiplies the generator's channels: 1024, 512, 256, 128
     discriminator_width: float = 1.0  # and those of discriminator and encoder: 64, 128, 256, 512
+    resize: bool = False  # the generator enlarges by nearest neighbour and 3x3 convolutions
 
 
 @dataclass
@@ -59,7 +60,9 @@ def build(config: Config) -> Method:
     domains = tuple(config.data.domains)
     size, latent = config.data.size, networks.embedding_size
     dtype = jnp.dtype(config.run.compute_dtype)
-    generator = ConditionalGenerator(len(domains), size, networks.class_embedding, networks.width, dtype)
+    generator = ConditionalGenerator(
+        len(domains), size, networks.class_embedding, networks.width, networks.resize, dtype
+    )
     discriminator = DCGANDiscriminator(1 + len(domains), networks.discriminator_width, dtype)
     encoder = DCGANDiscriminator(latent, networks.discriminator_width, dtype)
 

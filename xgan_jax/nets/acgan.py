@@ -16,13 +16,15 @@ class ConditionalGenerator(nn.Module):
     The class is an embedding of a few learnt numbers beside z; then a fully connected layer to 4x4 with 1024
     channels (times `width`) and transposed convolutions with half as many at each enlargement, batch
     normalisation and ReLU; weights begin at N(0, 0.02), the class at flax's own scale. Kernels are 4x4, where
-    the authors have 5x5: they cover every pixel as often.
+    the authors have 5x5: they cover every pixel as often. With `resize` they enlarge by nearest neighbour and
+    convolve 3x3.
     """
 
     classes: int
     size: int = 64
     class_embedding: int = 5
     width: float = 1.0
+    resize: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -36,8 +38,6 @@ class ConditionalGenerator(nn.Module):
         x = x.reshape(len(z), 4, 4, first)
         x = ACTIVATIONS["relu"](Norm("batch", self.dtype, name="norm1")(x, train))
         channels = [max(4, first >> i) for i in range(1, self.size.bit_length() - 3)]
-        up = UpStack(
-            (*channels, 3), 4, "batch", "relu", self.dtype, pixels=True, kernel_init=normal_002, name="up"
-        )
-        x = up(x, train)
+        how = ("batch", "relu", self.dtype, self.resize)
+        x = UpStack((*channels, 3), 4, *how, pixels=True, kernel_init=normal_002, name="up")(x, train)
         return jnp.tanh(x.astype(jnp.float32))
