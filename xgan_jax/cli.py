@@ -42,7 +42,8 @@ become int64, other numbers float32, the rest text.
 
 choosing: --where face:Male=-1 writes only the pictures with that label, --where Male=-1 does so in every
 domain that has it (several are all asked for); --dedup leaves out pictures that look the same as one before
-them, as sets crawled from several places have (put these in folders below one PATH).
+them, as sets crawled from several places have:
+    xgan prepare --domain face=photos --domain anime=crawl.zip --domain anime=other --out data/faces --dedup
 
 An interrupted prepare leaves OUT.partial; the same command goes on from there.
 """
@@ -125,7 +126,13 @@ def _parser() -> argparse.ArgumentParser:
     prepare = command("prepare", "pictures to a dataset", _PREPARE)
     prepare.set_defaults(run=_prepare)
     add = prepare.add_argument
-    add("--domain", action="append", required=True, metavar="NAME=PATH", help="give it once for each domain")
+    add(
+        "--domain",
+        action="append",
+        required=True,
+        metavar="NAME=PATH",
+        help="once for each domain; a domain given several times is of several sets",
+    )
     add("--out", required=True, metavar="DIR", help="the dataset's folder, to be made")
     add("--size", type=int, default=64, metavar="N", help="side of the square pictures, pixels (64)")
     add(
@@ -217,7 +224,10 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    domains = _pairs("--domain", args.domain)
+    domains: dict[str, list[str]] = {}
+    for text in args.domain:
+        for name, path in _pairs("--domain", [text]).items():
+            domains.setdefault(name, []).append(path)
     test_lists = _pairs("--test-list", args.test_list)
     labels = _pairs("--labels", args.labels)
     where: dict[str, dict[str, str]] = {}

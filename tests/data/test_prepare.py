@@ -612,6 +612,41 @@ def test_pictures_that_look_the_same_are_written_once(tmp_path, capsys):
 
 
 
+def test_sets_of_several_places_are_one_domain(tmp_path, capsys):
+    """A folder and a zip with a picture in common, labels in the one."""
+    pictures = pngs(12)
+    labels = b"file,hair\n" + b"".join(b"%03d.png,h%d\n" % (i, i) for i in range(8))
+    first = {name: data for name, data in pictures.items() if name < "008.png"}
+    write(tmp_path / "crawled", first | {"attributes.csv": labels})
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as file:
+        for name in ("007.png", "008.png", "009.png"):
+            file.writestr(name, pictures[name])
+    given = ["--domain", f"anime={tmp_path}/crawled", "--domain", f"anime={tmp_path}/other.zip"]
+    out = ["--out", str(tmp_path / "out"), "--size", str(SIZE)]
+    assert cli.main(["prepare", *given, *out, "--dedup"]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())["domains"]["anime"]
+    assert report["found"] == 11 and report["written"] == 10 and report["kind"] == "folder, zip"
+    [near] = report["near_duplicates"]
+    assert {near["file"], near["same_as"]} == {"crawled/007.png", "other.zip/007.png"}
+    examples = {
+        e["file_name"][0].decode(): e
+        for split in report["splits"]
+        for e in records(tmp_path / "out", "anime", split)
+    }
+    assert examples["crawled/003.png"]["hair"] == [b"h3"] and examples["crawled/003.png"]["labelled"] == [1]
+    assert examples["other.zip/008.png"]["hair"] == [b""] and examples["other.zip/008.png"]["labelled"] == [0]
+    assert np.array_equal(
+        pixels(examples["other.zip/009.png"]), crop_resize(decode(pictures["009.png"]), SIZE, "center")
+    )
+    assert cli.main(["prepare", *given, *out, "--dedup"]) == 0
+    assert "already prepared from the same pictures" in capsys.readouterr().out
+    assert cli.main(["prepare", *given, *out, "--labels", f"anime={tmp_path}/x.csv"]) == 2
+    assert "anime has several sets, put an attributes.csv into each" in capsys.readouterr().err
+    write(tmp_path / "third", {"001.png": pictures["001.png"], "attributes.csv": b"file,hair\n001.png,3\n"})
+    assert cli.main(["prepare", *given, "--domain", f"anime={tmp_path}/third", *out]) == 2
+    assert "the label 'hair' is int64 in third, but text in another set" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("encoding", ["uint8", "jpeg"])
 def test_a_prepared_tfds_dataset(tmp_path, monkeypatch, encoding):
     files = pngs(8) | {
@@ -698,7 +733,7 @@ def test_tfds_that_is_not_prepared(tmp_path, monkeypatch):
         (["--domain", "face={}/empty"], "holds no pictures: give a folder or a zip with pictures"),
         (["--domain", "face={}/texts"], "holds no pictures (2 other files)"),
         (["--domain", "face={}/a/000.png"], "000.png is neither a folder nor an intact zip"),
-        (["--domain", "face={}/a", "--domain", "face={}/a"], "--domain gives 'face' twice"),
+        (["--domain", "face={}/a", "--domain", "face={}/a"], "/a is given twice for face: give each set once"),
         (["--domain", "face"], "--domain is 'face': write NAME=PATH"),
         (["--domain", "Fa ce={}/a"], "the domain name 'Fa ce' cannot be used"),
         (["--domain", "face={}/a", "--size", "4"], "--size is 4: use 8 to 1024"),

@@ -42,7 +42,7 @@ from xgan_jax.data.pictures import (
     encode,
     has_celeba_aspect,
 )
-from xgan_jax.data.sources import Files, Source, open_source
+from xgan_jax.data.sources import Files, Joined, Source, open_source
 from xgan_jax.data.tfrecord import TFRecordWriter, encode_example
 
 FORMAT = 1  # of the records and the report; raised when an old OUT must be made anew
@@ -55,7 +55,7 @@ _SHEET_SIDE = 8  # pictures along a side of the contact sheet
 
 
 def prepare(
-    domains: Mapping[str, str],
+    domains: Mapping[str, str | Sequence[str]],
     out: str | os.PathLike[str],
     *,
     size: int = 64,
@@ -71,8 +71,9 @@ def prepare(
     """Writes the dataset `out` of the pictures of each domain, and says on stdout what it did.
 
     Args:
-      domains: {name: path}; a path is what `sources.open_source` takes. Where two domains have the same
-        path, it holds trainA and trainB (or train1 and train2): the first domain is A, the second B.
+      domains: {name: path, or several paths}; a path is what `sources.open_source` takes. Where two domains
+        have the same path, it holds trainA and trainB (or train1 and train2): the first domain is A, the
+        second B.
       out: the folder to make.
       size: side of the square pictures, pixels.
       encoding: "uint8" stores pixels (fastest to read), "jpeg" (quality 95) and "png" take less room.
@@ -97,7 +98,8 @@ def prepare(
       ValueError: one sentence on what is wrong with an argument, a source, or what stands at `out`.
     """
     out = Path(out)
-    _check(domains, out, size, encoding, crop, test_fraction)
+    paths = {domain: [given] if isinstance(given, str) else list(given) for domain, given in domains.items()}
+    _check(paths, out, size, encoding, crop, test_fraction)
     test_lists, labels = test_lists or {}, labels or {}
     chosen = {domain: dict(conditions) for domain, conditions in (where or {}).items()}
     everywhere = chosen.pop("", {})
@@ -105,7 +107,7 @@ def prepare(
         for domain in sorted(set(given) - set(domains)):
             raise ValueError(f"{option} names the domain {domain!r}, which no --domain gives.")
 
-    sources = _open_all(domains)
+    sources = _open_all(paths)
     splits = {}
     request: dict[str, Any] = {"format": FORMAT, "size": size, "encoding": encoding, "crop": crop}
     if dedup:
@@ -113,6 +115,10 @@ def prepare(
     asked = request["domains"] = {}
     for domain, source in sources.items():
         if domain in labels:
+            if len(paths[domain]) > 1:
+                raise ValueError(
+                    f"--labels {domain}: {domain} has several sets, put an attributes.csv into each."
+                )
             if not isinstance(source, Files):
                 raise ValueError(f"--labels {domain}: {source.kind} has labels of its own.")
             source.read_labels_file(labels[domain])
@@ -124,9 +130,8 @@ def prepare(
                 raise ValueError(f"--where {domain}:{name}: its labels are {known}.")
         splits[domain], rule = _assign_splits(source, test_fraction, test_lists.get(domain))
         source.notes.append(rule)
-        path = domains[domain]
         asked[domain] = {
-            "path": path if path.startswith("tfds:") else os.path.abspath(path),
+            "path": ", ".join(p if p.startswith("tfds:") else os.path.abspath(p) for p in paths[domain]),
             "pictures": source.fingerprint(),
             "splits": _digest(repr(sorted((n, s) for s, names in splits[domain].items() for n in names))),
         }
@@ -151,7 +156,7 @@ def prepare(
             shutil.rmtree(partial / domain, ignore_errors=True)
             (partial / domain).mkdir()
             journal["done"][domain] = _prepare_domain(
-                domain, domains[domain], source, splits[domain], partial / domain, size, encoding, crop,
+                domain, ", ".join(paths[domain]), source, splits[domain], partial / domain, size, encoding, crop,
                 chosen.get(domain, {}), dedup, workers or os.cpu_count() or 1,
             )  # fmt: skip
             _write_json(partial / "journal.json", journal)
@@ -180,18 +185,21 @@ def prepare(
 
 
 def _check(
-    domains: Mapping[str, str], out: Path, size: int, encoding: str, crop: str, test_fraction: float
+    domains: Mapping[str, Sequence[str]], out: Path, size: int, encoding: str, crop: str, test_fraction: float
 ) -> None:
     if not domains:
         raise ValueError("no domain is given: use --domain NAME=PATH, once for each.")
-    for domain, path in domains.items():
+    for domain, paths in domains.items():
         if not re.fullmatch(r"[a-z][a-z0-9_]*", domain):
             raise ValueError(
                 f"the domain name {domain!r} cannot be used: take lower-case letters, digits and _, "
                 "beginning with a letter."
             )
-        if not path.startswith("tfds:") and out.resolve().is_relative_to(Path(path).resolve()):
-            raise ValueError(f"--out {out} lies inside the pictures of {domain} ({path}): choose another.")
+        for path in paths:
+            if not path.startswith("tfds:") and out.resolve().is_relative_to(Path(path).resolve()):
+                raise ValueError(
+                    f"--out {out} lies inside the pictures of {domain} ({path}): choose another."
+                )
     if not 8 <= size <= 1024:
         raise ValueError(f"--size is {size}: use 8 to 1024 pixels.")
     if encoding not in ("uint8", "jpeg", "png"):
@@ -202,14 +210,25 @@ def _check(
         raise ValueError(f"--test-fraction is {test_fraction}: use 0 to below 1.")
 
 
-def _open_all(domains: Mapping[str, str]) -> dict[str, Source]:
-    places = {d: p if p.startswith("tfds:") else os.path.realpath(p) for d, p in domains.items()}
-    sources = {}
-    for domain, path in domains.items():
-        same = [other for other in domains if places[other] == places[domain]]
-        if len(same) > 2:
-            raise ValueError(f"{path} is given for {len(same)} domains: give each a folder of its own.")
-        sources[domain] = open_source(path, half=same.index(domain) if len(same) == 2 else None)
+def _open_all(domains: Mapping[str, Sequence[str]]) -> dict[str, Source]:
+    def place(path: str) -> str:
+        return path if path.startswith("tfds:") else os.path.realpath(path)
+
+    givers: dict[str, list[str]] = {}  # of a place, its domains
+    for domain, paths in domains.items():
+        for path in paths:
+            givers.setdefault(place(path), []).append(domain)
+    sources: dict[str, Source] = {}
+    for domain, paths in domains.items():
+        opened: dict[str, Source] = {}
+        for path in paths:
+            same = givers[place(path)]
+            if len(same) > len(set(same)):
+                raise ValueError(f"{path} is given twice for {domain}: give each set once.")
+            if len(same) > 2:
+                raise ValueError(f"{path} is given for {len(same)} domains: give each a folder of its own.")
+            opened[path] = open_source(path, half=same.index(domain) if len(same) == 2 else None)
+        sources[domain] = opened[paths[0]] if len(opened) == 1 else Joined(opened)
     return sources
 
 

@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder, a zip, a CelebA download, a prepared TFDS dataset.
+"""Where pictures come from: a folder, a zip, a CelebA download, a prepared TFDS dataset, several of these.
 
 `open_source` finds out which of these a path is, lists its pictures, and says which split and labels
 each has. It reads no picture; nothing is ever unpacked to disk.
@@ -35,6 +35,7 @@ _SPLITS["validation"] = "validation"
 _PAIRS = ("AB", "12")  # trainA/trainB (CycleGAN) and train1/train2
 _CELEBA_SPLITS = {"0": "train", "1": "validation", "2": "test"}  # CelebA's README
 _RESERVED = {"image", "file_name", "labelled"}
+_UNKNOWN: dict[str, Value] = {"int64": 0, "float32": float("nan"), "text": ""}
 
 
 @runtime_checkable
@@ -175,8 +176,7 @@ class Files:
             return {}
         row = self._rows.get(name)
         if row is None:
-            missing: dict[str, Value] = {"int64": 0, "float32": float("nan"), "text": ""}
-            return {column: missing[kind] for column, kind in self.columns.items()}
+            return {column: _UNKNOWN[kind] for column, kind in self.columns.items()}
         values = dict(zip(self.columns, row, strict=False))
         if "labelled" in self.columns:
             values["labelled"] = 1
@@ -506,6 +506,59 @@ class TfdsRecords:
 
     def fingerprint(self) -> str:
         return hashlib.blake2b(self._info, digest_size=16).hexdigest()
+
+
+class Joined:
+    """Several sources as one: a picture's name begins with its source's folder, zip or dataset.
+
+    Labels are those of all; where a source lacks one, it is 0, nan or empty, and `labelled` is 0 where it has
+    none at all.
+
+    Raises:
+      ValueError: a label is a number in one source and text in another.
+    """
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        """`sources`: {path: source}."""
+        last = [Path(path).name for path in sources]
+        places = [f"{i + 1}_{n}" if last.count(n) > 1 else n for i, n in enumerate(last)]
+        self._sources = dict(zip(places, sources.values(), strict=True))
+        self.kind = ", ".join(dict.fromkeys(source.kind for source in sources.values()))
+        self.is_celeba = all(source.is_celeba for source in sources.values())
+        self.names: list[str] = []
+        self.splits: dict[str, str] = {}
+        self.columns: dict[str, str] = {}
+        self.refused: list[tuple[str, str]] = []
+        self.ignored: list[str] = []
+        self.notes: list[str] = []
+        for place, source in self._sources.items():
+            self.names += [f"{place}/{name}" for name in source.names]
+            self.splits |= {f"{place}/{name}": split for name, split in source.splits.items()}
+            self.refused += [(f"{place}/{name}", reason) for name, reason in source.refused]
+            self.ignored += [f"{place}/{name}" for name in source.ignored]
+            self.notes += [f"{place}: {note}" for note in source.notes if note]
+            for label, kind in source.columns.items():
+                if self.columns.setdefault(label, kind) != kind:
+                    raise ValueError(
+                        f"the label {label!r} is {kind} in {place}, but {self.columns[label]} in another "
+                        "set: rename one."
+                    )
+        if self.columns and any(source.columns.keys() != self.columns.keys() for source in sources.values()):
+            self.columns["labelled"] = "int64"
+        self.names.sort()
+
+    def load(self, name: str) -> tuple[bytes | np.ndarray, dict[str, Value]]:
+        place, _, inside = name.partition("/")
+        source = self._sources[place]
+        data, found = source.load(inside)
+        labels = {label: found.get(label, _UNKNOWN[kind]) for label, kind in self.columns.items()}
+        if "labelled" in labels:
+            labels["labelled"] = found.get("labelled", int(bool(source.columns)))
+        return data, labels
+
+    def fingerprint(self) -> str:
+        parts = [(place, source.fingerprint()) for place, source in self._sources.items()]
+        return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
 def _records(file_format: str, paths: Sequence[Any]) -> Any:
