@@ -3,10 +3,11 @@
     xgan prepare --domain face=PATH --domain anime=PATH --out data/faces
     python train.py --config configs/acgan.py --workdir runs/acgan --config.data.path=data/faces
 
-The authors' rate, batch and lengths (100 epochs of some 16,000 pictures a domain, then 30,000 steps); two of
-their generator's steps to one of the discriminator's are here the discriminator's half rate, for all players
-move at once. Before `weights.encoder_start` samples are of an encoder that has not begun. For a GPU; on a
-laptop take `--config.networks.width=0.25 --config.networks.discriminator_width=0.5`.
+The authors' rate, batch and lengths (100 epochs of some 16,000 pictures a domain, then 30,000 steps). Beside
+their losses R1: without it, in short runs, the generator came to draw one picture a class, whatever z
+(docs/choices.md); `--config.weights.r1=0 --config.optimizer.discriminator_scale=0.5` is theirs
+(two of their generator's steps to one of the discriminator's are here the discriminator's half rate, for all
+players move at once). Before `weights.encoder_start` samples are of an encoder that has not begun.
 
 In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core, narrow): a minute of training;
 colours that cross, no shapes yet; top-1 2% / 1%, KID 190% / 203% of the untranslated pictures'.
@@ -20,8 +21,8 @@ def get_config() -> Config:
     return Config(
         method="baselines.acgan",
         networks=Networks(),
-        weights=Weights(encoder_start=50_000),
+        weights=Weights(encoder_start=50_000, r1=5.0),
         data=DataConfig(size=64, shift=4),
-        optimizer=OptimizerConfig(learning_rate=2e-4, discriminator_scale=0.5),
+        optimizer=OptimizerConfig(learning_rate=2e-4),
         run=RunConfig(steps=80_000, batch_size=32),
     )

@@ -28,7 +28,7 @@ def tiny(**weights) -> Config:
 @pytest.fixture(scope="module")
 def played():
     """The method, its parameters, a batch, and {step: {player: (gradients, terms)}}."""
-    method = methods.load(tiny())
+    method = methods.load(tiny(r1=5.0))
     params, extra = jax.jit(method.init)(KEY)
     keys = jax.random.split(jax.random.key(7), len(DOMAINS))
     images = {d: jax.random.uniform(k, (4, 32, 32, 3), minval=-1) for d, k in zip(DOMAINS, keys, strict=True)}
@@ -83,11 +83,13 @@ def test_terms_by_hand(played) -> None:
     encoder_variables = {"params": params["encoder"], "batch_stats": extra["encoder"]}
     found, _ = encoder.apply(encoder_variables, quiet, train=True, mutable=["batch_stats"])
     rows = jnp.arange(12)
+    slopes = jax.grad(lambda x: judged(x)[0].sum())(real)
     expected = {
         (9, "generator", "gan"): jax.nn.softplus(-of_fake).mean(),
         (9, "generator", "classes/generator"): -classes_of_fake[rows, of].mean(),
         (9, "discriminator", "discriminator"): (jax.nn.softplus(-of_real) + jax.nn.softplus(of_fake)).mean(),
         (9, "discriminator", "classes/discriminator"): -classes_of_real[rows, of].mean(),
+        (9, "discriminator", "r1"): 2.5 * jnp.square(slopes).sum((1, 2, 3)).mean(),
         (10, "encoder", "latent"): jnp.square(found - z).mean(),
     }
     for (step, player, term), value in expected.items():

@@ -40,6 +40,7 @@ class Weights:
 
     gan: float = 1.0
     classes: float = 1.0  # AC-GAN's: real pictures (discriminator) and generated ones (generator) by domain
+    r1: float = 0.0  # gradient penalty of the discriminator on real pictures; the authors have none
     latent: float = 1.0  # the encoder's squared error of z
     encoder_start: int = 50_000
 
@@ -121,6 +122,8 @@ def build(config: Config) -> Method:
             "discriminator": weights.gan * losses.gan_discriminator(of_real, of_fake, "ns"),
             "classes/discriminator": weights.classes * entropy(class_logits, which).mean(),
         }
+        if weights.r1:
+            terms["r1"] = weights.r1 * losses.r1(lambda x: discriminate(params, x)[0], real)
         right = jnp.stack([(of_real > 0).mean(), (of_fake < 0).mean()]).mean()
         return Terms(terms, {"discriminator_accuracy": right}, {})
 
