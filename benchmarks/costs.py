@@ -3,8 +3,9 @@
     python benchmarks/costs.py --only cyclegan ugatit
 
 Nothing is computed and nothing compiled; FLOPs are those of the program before the compiler merges what
-losses share, and of every branch (Twin-GAN's sides, AC-GAN's two steps, R1 in every step), so they are high. A network that a recipe learns on data first is left out where `--data`, a
-prepared dataset of the recipe's size, is not given: so is the recipe then.
+losses share, and of every branch (Twin-GAN's sides, AC-GAN's two steps, R1 in every step), so they are high.
+A recipe that first learns a network on data is left out where `--data`, a prepared dataset of its size, is
+not given.
 """
 
 import argparse

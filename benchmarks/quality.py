@@ -141,7 +141,13 @@ SETS: dict[str, dict[str, tuple[str, list[str]]]] = {
         ),
         "acgan": (
             "acgan",
-            [*_BATCH, "networks.width=0.25", "networks.discriminator_width=0.5", "weights.encoder_start=/2"],
+            [
+                *_BATCH,
+                "networks.width=0.25",
+                "networks.discriminator_width=0.5",
+                "networks.resize=True",
+                "weights.encoder_start=/2",
+            ],
         ),
         "face2anime": ("face2anime", _RESNET),
         "face2anime without L_sem": ("face2anime", [*_RESNET, "weights.semantic=0"]),
