@@ -3,10 +3,11 @@
     xgan prepare --domain face=PATH --domain anime=PATH --out data/faces256 --size 256
     python train.py --config configs/cyclegan.py --workdir runs/cyclegan --config.data.path=data/faces256
 
-28 million parameters, 2 TFLOP a step of one picture of each domain: for a GPU. 100 epochs at the full
-rate and 100 of decay are, with the 10,000 pictures of a usual dataset, a million steps each: set
-`run.steps`, `optimizer.decay_start` and `optimizer.decay_steps` to what you can spend. At 64 px:
-`--config.data.size=64 --config.data.shift=4 --config.networks.blocks=6`.
+28 million parameters, 2 TFLOP a step of one picture of each domain: for a GPU. 100 epochs at the full rate
+and 100 of decay are, with the 10,000 pictures of a usual dataset, a million steps each: by their arithmetic
+65 hours on a GPU that keeps 20 TFLOP/s (`benchmarks/costs.py`; not measured). Set `run.steps`,
+`optimizer.decay_start` and `optimizer.decay_steps` to what you can spend. At 64 px: `--config.data.size=64
+--config.data.shift=4 --config.networks.blocks=6`.
 
 In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core, narrow): 12 minutes of training; the
 target's faces with the source's hair and background; top-1 34% / 33%, KID 29% / 37% of the untranslated

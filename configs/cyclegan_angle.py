@@ -4,9 +4,10 @@
     python train.py --config configs/cyclegan_angle.py --workdir runs/angle --config.data.path=data/faces
 
 The angle is read by a small network that is first trained here: on CelebA's own landmarks, a column `tilt`,
-or a landmark CSV (`xgan prepare --labels`), and where a domain has none, on eyes that OpenCV finds
-(`pip install -e '.[detector]'`), else on turned pictures. For a GPU; on a laptop take
-`--config.networks.width=16 --config.networks.discriminator_width=16`.
+or a landmark CSV (`xgan prepare --labels`), and where a domain has none, on eyes that OpenCV finds (`pip
+install -e '.[detector]'`), else on turned pictures. For a GPU: its 200,000 steps are, by arithmetic, 20
+minutes at 20 TFLOP/s (`benchmarks/costs.py`; not measured, and steps this small wait for their launch, so
+longer). On a laptop take `--config.networks.width=16 --config.networks.discriminator_width=16`.
 
 In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core, narrow): 10 minutes of training; the
 target's faces with the source's hair; top-1 31% / 33%, KID 31% / 27% of the untranslated pictures'.

@@ -5,9 +5,9 @@
 
 The features are of a network that is trained first, in a minute or two, on the labels of the first domain;
 any other is named by `networks.teacher` ("package.module:function"). Weights are the paper's for faces; batch
-size, rate and length it does not state, these are ours: for a GPU. In a short run the GAN's gradients drown
-the others at these weights; on a laptop take `--config.networks.width=0.25
---config.weights.constancy=1000 --config.weights.identity=30`.
+size, rate and length it does not state, these are ours: for a GPU, by its arithmetic 25 minutes at 20 TFLOP/s
+(`benchmarks/costs.py`; not measured). In a short run the GAN's gradients drown the others at these weights;
+on a laptop take `--config.networks.width=0.25 --config.weights.constancy=1000 --config.weights.identity=30`.
 
 In docs/leaderboard.md (16,000 drawn pictures of 64 px, one core, narrow, with those weights): 4 minutes of
 training; the source's hair and background, heads loosely drawn; top-1 3% / 2%, KID 47% / 109% of the

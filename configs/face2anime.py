@@ -5,7 +5,9 @@
 
 The plan has no hyper-parameters: rate and batch are CycleGAN's. It means to add the terms one by one:
 `--config.weights.domain_adversarial=0 --config.weights.semantic=0` is where it starts, then the first, then
-both. For a GPU; on a laptop take `--config.networks.width=16 --config.networks.discriminator_width=16`.
+both. For a GPU: its 200,000 steps are, by arithmetic, 20 minutes at 20 TFLOP/s (`benchmarks/costs.py`; not
+measured, and steps this small wait for their launch, so longer). On a laptop take `--config.networks.width=16
+--config.networks.discriminator_width=16`.
 
 In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core, narrow): 10 minutes of training; the
 target's faces with the source's hair; top-1 22% / 25%, KID 50% / 24% of the untranslated pictures'.

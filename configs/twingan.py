@@ -4,7 +4,8 @@
     python train.py --config configs/twingan.py --workdir runs/twingan --config.data.path=data/faces
 
 The author's rates and phases: 300,000 pictures at each side while it is faded in, 300,000 while it is held.
-To grow further, `--config.data.size=256` with smaller batches and as many more steps. For a GPU; on a laptop
+For a GPU: by its arithmetic 8 hours at 20 TFLOP/s, less while it is small (`benchmarks/costs.py`; not
+measured). To grow further, `--config.data.size=256` with smaller batches and as many more steps. On a laptop
 take `--config.networks.width=0.25 --config.networks.discriminator_width=0.25
 --config.weights.growth_steps=1000`. With labels of the anime pictures,
 `--config.networks.reference=xgan_jax.evaluation.judge:as_reference` makes translations follow the hair and

@@ -3,8 +3,9 @@
     xgan prepare --domain face=PATH --domain anime=PATH --out data/faces256 --size 256
     python train.py --config configs/ugatit.py --workdir runs/ugatit --config.data.path=data/faces256
 
-A million steps of one picture of each domain, half of them with decay: for a large GPU, and days of it.
-What fits most machines is `configs/ugatit_light.py`.
+A million steps of one picture of each domain, half of them with decay: for a large GPU, by its arithmetic 36
+hours at 20 TFLOP/s (`benchmarks/costs.py`; not measured). What fits most machines is
+`configs/ugatit_light.py`.
 
 In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core, narrow): 19 minutes of training; the
 target's faces, loosely the source's; top-1 10% / 11%, KID 56% / 50% of the untranslated pictures'.
