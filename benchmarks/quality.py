@@ -233,6 +233,10 @@ def figures(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "diversity": found["diversity"],
             "ssim": found.get("ssim"),
         }
+        if "reference" in found:  # of the pictures that translations are told to follow
+            result[direction]["reference_agreement_of_ceiling"] = {
+                name: value["of_ceiling"] for name, value in found["reference"].items()
+            }
     return result
 
 
