@@ -142,6 +142,11 @@ SETS: dict[str, dict[str, tuple[str, list[str]]]] = {
         "dtn": ("dtn", _DTN),
         "acgan": ("acgan", [*_ACGAN, *_BATCH]),
         "face2anime": ("face2anime", _RESNET),
+        # Its terms, one by one.
+        "face2anime without L_dom and L_sem": (
+            "face2anime",
+            [*_RESNET, "weights.domain_adversarial=0", "weights.semantic=0"],
+        ),
         "face2anime without L_sem": ("face2anime", [*_RESNET, "weights.semantic=0"]),
         "mean_difference": ("mean_difference", []),
         "regression": ("regression", _BATCH),
