@@ -2,10 +2,10 @@
 
     python benchmarks/costs.py --only cyclegan ugatit
 
-Nothing is computed and nothing compiled; FLOPs are those of the program before the compiler merges what
-losses share, and of every branch (Twin-GAN's sides, AC-GAN's two steps, R1 in every step), so they are high.
-A recipe that first learns a network on data is left out where `--data`, a prepared dataset of its size, is
-not given.
+No step is computed or compiled; FLOPs are those of the program before the compiler merges what losses share,
+and of each player's dearest branch (Twin-GAN's largest side, XGAN's R1 in every step), so they are high. A
+recipe that first learns a network on data does so on `--data`, a prepared dataset of its size, and is left
+out without.
 """
 
 import argparse
@@ -51,13 +51,14 @@ def flops_a_step(config: Config) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--only", nargs="*", help="of the recipes, these alone")
+    names = sorted(path.stem for path in CONFIGS.glob("*.py"))
+    parser.add_argument("--only", nargs="*", choices=names, help="of the recipes, these alone")
     parser.add_argument("--data", default="", help="for recipes that learn a network first")
     parser.add_argument("--rate", type=float, default=20.0, help="TFLOP/s that the device keeps up (20)")
     arguments = parser.parse_args()
     hours_at = f"hours at {arguments.rate:g} TFLOP/s"
     print(f"{'recipe':16}{'GFLOP a step':>14}{'steps':>11}{'PFLOP':>9}{hours_at:>22}")
-    for name in arguments.only or sorted(path.stem for path in CONFIGS.glob("*.py")):
+    for name in arguments.only or names:
         config = recipe(name)
         config.data.path = arguments.data or "none"
         try:

@@ -107,6 +107,16 @@ def test_the_class_is_switched(played) -> None:
     assert jnp.abs(anime - sketch).max() > 0
 
 
+def test_enlarging_in_place_of_transposed_convolutions() -> None:
+    generator = ConditionalGenerator(3, 32, width=1 / 64, resize=True)
+    params = jax.eval_shape(generator.init, KEY, jnp.zeros((2, 8)), jnp.zeros(2, jnp.int32))["params"]
+    assert {layer["kernel"].shape[:2] for name, layer in params["up"].items() if "conv" in name} == {(3, 3)}
+    config = tiny()
+    config.networks.resize = True
+    built, _ = methods.abstract_init(methods.load(config))
+    assert jax.tree.map(jnp.shape, built["generator"]) == jax.tree.map(jnp.shape, params)
+
+
 def test_an_encoder_without_steps_is_refused() -> None:
     with pytest.raises(ValueError, match=r"encoder_start is 20, but the run ends after config"):
         methods.load(tiny(encoder_start=20))

@@ -20,7 +20,7 @@ def test_channels_are_the_codes() -> None:
 
 
 def test_the_codes_sides() -> None:
-    """At 256 px: a spatial latent, skips and channels of systems.md (the code's), one picture."""
+    """At 256 px: the author's spatial latent, skips and channels."""
     x, one = jnp.zeros((1, 256, 256, 3)), jnp.float32(1.0)
 
     def shapes(key):
@@ -220,12 +220,19 @@ def test_translations_mixtures_and_references(trained) -> None:
     assert made.shape == x.shape and jnp.abs(made).max() <= 1
     young = method.translate(params, extra, x, "face", "anime")
     np.testing.assert_array_equal(young, young[:, ::8, ::8].repeat(8, 1).repeat(8, 2))  # 4 px, enlarged
-    # While a side begins to fade in, it is read as half of it is.
-    fading = extra | {"step": jnp.int32(50)}  # 32 px, of phases of 10 steps
-    coarse = double(halve(x))
-    np.testing.assert_allclose(
-        method.embed(params, fading, x, "face"), method.embed(params, fading, coarse, "face"), atol=1e-5
+    # While a side fades in, pictures are blended as they were in training.
+    half = jnp.float32(0.5)
+    fading = extra | {"step": jnp.int32(55)}  # 32 px, of phases of 10 steps
+    encoder = Encoder(DOMAINS, 32, 1 / 64)
+    variables = {"params": params["encoder"], "batch_stats": extra["encoder"]}
+    sharp = (x + 1) / 2
+    of_blended, of_sharp = (
+        encoder.apply(variables, picture, "face", half, False)[0].reshape(2, -1)
+        for picture in (0.5 * sharp + 0.5 * double(halve(sharp)), sharp)
     )
+    found = method.embed(params, fading, x, "face")
+    np.testing.assert_allclose(found, of_blended, atol=1e-5)
+    assert jnp.abs(of_sharp - of_blended).max() > 1e-3
     assert method.embed(params, grown, x, "face").shape == (2, 4 * 4 * 4)
     np.testing.assert_allclose(method.mix(params, grown, x, "face", "anime", 1.0), made, atol=1e-5)
     np.testing.assert_allclose(

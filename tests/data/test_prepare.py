@@ -644,7 +644,36 @@ def test_sets_of_several_places_are_one_domain(tmp_path, capsys):
     assert "anime has several sets, put an attributes.csv into each" in capsys.readouterr().err
     write(tmp_path / "third", {"001.png": pictures["001.png"], "attributes.csv": b"file,hair\n001.png,3\n"})
     assert cli.main(["prepare", *given, "--domain", f"anime={tmp_path}/third", *out]) == 2
-    assert "the label 'hair' is int64 in third, but text in another set" in capsys.readouterr().err
+    assert "the label 'hair' is int64 in one set and text in another" in capsys.readouterr().err
+
+
+def test_sets_of_one_domain_keep_the_labels_they_share(tmp_path):
+    """What a set does not say is not made up; splits are those that each set has alone."""
+    labels = {
+        "a/x": b"file,hair,male\n" + b"".join(b"%03d.png,red,1\n" % i for i in range(6)),
+        "b/x": b"file,hair\n" + b"".join(b"%03d.png,blue\n" % i for i in range(6)),
+    }
+    for folder, table in labels.items():
+        write(tmp_path / folder, pngs(6) | {"attributes.csv": table})
+    alone = prepare({"anime": str(tmp_path / "a/x")}, tmp_path / "alone", size=SIZE, test_fraction=0.5)
+    given = [str(tmp_path / folder) for folder in labels]
+    both = prepare({"anime": given}, tmp_path / "both", size=SIZE, test_fraction=0.5)["domains"]["anime"]
+    assert both["labels"] == ["hair"] and both["written"] == 12
+    assert any("not all sets have are not kept: male" in note for note in both["notes"])
+    for split in alone["domains"]["anime"]["splits"]:
+        ours = {name for name in names(tmp_path / "both", "anime", split) if name.startswith("1_x/")}
+        assert ours == {f"1_x/{name}" for name in names(tmp_path / "alone", "anime", split)}
+
+
+def test_sets_of_one_domain_are_cropped_alike(tmp_path):
+    write(tmp_path / "celeba", {"0.png": encode(picture(0, 178, 218), "png")})
+    write(tmp_path / "square", pngs(2))
+    both = {"face": [str(tmp_path / "celeba"), str(tmp_path / "square")]}
+    with pytest.raises(ValueError, match=r"the sets of face ask for different crops \(celeba celeba, square"):
+        prepare(both, tmp_path / "out", size=SIZE)
+    assert prepare(both, tmp_path / "out", size=SIZE, crop="none")["domains"]["face"]["written"] == 3
+    with pytest.raises(ValueError, match="the domain face has no path"):
+        prepare({"face": []}, tmp_path / "none", size=SIZE)
 
 
 @pytest.mark.parametrize("encoding", ["uint8", "jpeg"])

@@ -40,7 +40,8 @@ class Weights:
 
     gan: float = 1.0
     classes: float = 1.0  # AC-GAN's: real pictures (discriminator) and generated ones (generator) by domain
-    r1: float = 0.0  # gradient penalty of the discriminator on real pictures; the authors have none
+    # Gradient penalty of the discriminator, batch normalisation and all, on real pictures; not the authors'.
+    r1: float = 0.0
     latent: float = 1.0  # the encoder's squared error of z
     encoder_start: int = 50_000
 

@@ -267,14 +267,22 @@ def build(config: Config) -> Method:
         return Terms(terms.losses, measures, terms.extra | {"step": step})
 
     def at_rest(
-        params: Params, extra: Extra, images: Images, source: str, use: Callable[[Pass, Any], Array]
+        params: Params,
+        extra: Extra,
+        images: Images,
+        source: str,
+        use: Callable[[Pass, Any, Array | None], Array],
+        reference: Images | None = None,
     ) -> Array:
-        """What `use` makes of the encoded pictures, at the side where the run is."""
+        """What `use` makes of encoded pictures and the reference's numbers, at the side where the run is."""
         k, fade, _ = growth(extra["step"], weights.growth_steps, last)
 
         def at(k: int) -> Array:
             now = Pass(params, extra, fade, None)
-            return use(now, now.encode(shrunk({source: images}, k, fade)[source], source))
+            condition = None
+            if reference is not None:
+                condition = conditions(params, shrunk({source: reference}, k, fade)[source])
+            return use(now, now.encode(shrunk({source: images}, k, fade)[source], source), condition)
 
         result: Array = lax.switch(k, [functools.partial(at, k) for k in range(last + 1)])
         return result
@@ -287,14 +295,10 @@ def build(config: Config) -> Method:
         target: str,
         reference: Images | None = None,
     ) -> Images:
-        condition = None
-        if reference is not None:
-            condition = conditions(params, (reference + 1) / 2)
-
-        def use(now: Pass, encoded: Any) -> Images:
+        def use(now: Pass, encoded: Any, condition: Array | None) -> Images:
             return enlarged(jnp.clip(now.generate(encoded, target, condition), 0, 1)) * 2 - 1
 
-        return at_rest(params, extra, images, source, use)
+        return at_rest(params, extra, images, source, use, reference)
 
     def translate_like(
         params: Params, extra: Extra, images: Images, reference: Images, source: str, target: str
@@ -309,7 +313,9 @@ def build(config: Config) -> Method:
         return translate(params, extra, images, source, target)
 
     def embed(params: Params, extra: Extra, images: Images, domain: str) -> Float[Array, "b e"]:
-        return at_rest(params, extra, images, domain, lambda _, encoded: encoded[0].reshape(len(images), -1))
+        return at_rest(
+            params, extra, images, domain, lambda _, encoded, __: encoded[0].reshape(len(images), -1)
+        )
 
     players = {"generator": ("encoder", "generator"), "discriminator": ("discriminator",)}
     return Method(

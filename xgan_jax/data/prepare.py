@@ -190,6 +190,8 @@ def _check(
     if not domains:
         raise ValueError("no domain is given: use --domain NAME=PATH, once for each.")
     for domain, paths in domains.items():
+        if not paths:
+            raise ValueError(f"the domain {domain} has no path: give one or more.")
         if not re.fullmatch(r"[a-z][a-z0-9_]*", domain):
             raise ValueError(
                 f"the domain name {domain!r} cannot be used: take lower-case letters, digits and _, "
@@ -223,11 +225,11 @@ def _open_all(domains: Mapping[str, Sequence[str]]) -> dict[str, Source]:
         opened: dict[str, Source] = {}
         for path in paths:
             same = givers[place(path)]
-            if len(same) > len(set(same)):
+            if same.count(domain) > 1:
                 raise ValueError(f"{path} is given twice for {domain}: give each set once.")
-            if len(same) > 2:
+            if len(set(same)) > 2:
                 raise ValueError(f"{path} is given for {len(same)} domains: give each a folder of its own.")
-            opened[path] = open_source(path, half=same.index(domain) if len(same) == 2 else None)
+            opened[path] = open_source(path, half=same.index(domain) if len(set(same)) == 2 else None)
         sources[domain] = opened[paths[0]] if len(opened) == 1 else Joined(opened)
     return sources
 
@@ -332,7 +334,9 @@ def _assign_splits(
         unlisted = sum(n not in source.splits for n in names)
         rule = f"{unlisted:,} pictures in no split went to train" if unlisted else ""
     else:
-        share = {n: int.from_bytes(_hash(n, "split")[:6], "big") / 2**48 for n in names}
+        # Of a set among several by its name there, so that giving another set moves none.
+        inside = {n: n.partition("/")[2] if isinstance(source, Joined) else n for n in names}
+        share = {n: int.from_bytes(_hash(inside[n], "split")[:6], "big") / 2**48 for n in names}
         of = {n: "test" if share[n] < test_fraction else "train" for n in names}
         # So few pictures that chance left a split empty: the nearest one goes there.
         if test_fraction > 0 and len(names) > 1:
@@ -362,7 +366,7 @@ def _prepare_domain(
     domain: str, path: str, source: Source, splits: dict[str, list[str]], folder: Path, size: int,
     encoding: str, crop: str, where: Mapping[str, str], dedup: bool, workers: int,
 ) -> dict[str, Any]:  # fmt: skip
-    rule = _choose_crop(source) if crop == "auto" else crop
+    rule = _choose_crop(domain, source) if crop == "auto" else crop
     notes = [note for note in source.notes if note]
     print(
         f"{domain}: {path} ({source.kind}), {len(source.names):,} pictures; crop {rule}; {'; '.join(notes)}"
@@ -539,8 +543,18 @@ def _in_order(
         yield from waiting.popleft().result()
 
 
-def _choose_crop(source: Source) -> str:
-    """ "celeba" when nine of ten of a spread sample of pictures have CelebA's aspect, else "center"."""
+def _choose_crop(domain: str, source: Source) -> str:
+    """ "celeba" when nine of ten of a spread sample of pictures have CelebA's aspect, else "center".
+
+    Raises:
+      ValueError: a domain's sets differ in that; faces would fill the frame differently.
+    """
+    if isinstance(source, Joined):
+        rules = {place: _choose_crop(domain, part) for place, part in source.sources.items()}
+        if len(set(rules.values())) > 1:
+            which = ", ".join(f"{place} {rule}" for place, rule in rules.items())
+            raise ValueError(f"the sets of {domain} ask for different crops ({which}): choose with --crop.")
+        return next(iter(rules.values()))
     names = source.names
     sample = [names[i] for i in np.linspace(0, len(names) - 1, min(len(names), 200)).astype(int)]
     votes = []

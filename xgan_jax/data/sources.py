@@ -511,8 +511,7 @@ class TfdsRecords:
 class Joined:
     """Several sources as one: a picture's name begins with its source's folder, zip or dataset.
 
-    Labels are those of all; where a source lacks one, it is 0, nan or empty, and `labelled` is 0 where it has
-    none at all.
+    Labels are those that all sources with labels have; pictures of sources without any have `labelled` 0.
 
     Raises:
       ValueError: a label is a number in one source and text in another.
@@ -520,9 +519,10 @@ class Joined:
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         """`sources`: {path: source}."""
-        last = [Path(path).name for path in sources]
-        places = [f"{i + 1}_{n}" if last.count(n) > 1 else n for i, n in enumerate(last)]
-        self._sources = dict(zip(places, sources.values(), strict=True))
+        places = [Path(path).resolve().name for path in sources]
+        if len(set(places)) < len(places):
+            places = [f"{i + 1}_{place}" for i, place in enumerate(places)]
+        self.sources = dict(zip(places, sources.values(), strict=True))
         self.kind = ", ".join(dict.fromkeys(source.kind for source in sources.values()))
         self.is_celeba = all(source.is_celeba for source in sources.values())
         self.names: list[str] = []
@@ -531,25 +531,32 @@ class Joined:
         self.refused: list[tuple[str, str]] = []
         self.ignored: list[str] = []
         self.notes: list[str] = []
-        for place, source in self._sources.items():
+        for place, source in self.sources.items():
             self.names += [f"{place}/{name}" for name in source.names]
             self.splits |= {f"{place}/{name}": split for name, split in source.splits.items()}
             self.refused += [(f"{place}/{name}", reason) for name, reason in source.refused]
             self.ignored += [f"{place}/{name}" for name in source.ignored]
             self.notes += [f"{place}: {note}" for note in source.notes if note]
-            for label, kind in source.columns.items():
-                if self.columns.setdefault(label, kind) != kind:
-                    raise ValueError(
-                        f"the label {label!r} is {kind} in {place}, but {self.columns[label]} in another "
-                        "set: rename one."
-                    )
-        if self.columns and any(source.columns.keys() != self.columns.keys() for source in sources.values()):
-            self.columns["labelled"] = "int64"
         self.names.sort()
+        labels = {place: source.columns for place, source in self.sources.items() if source.columns}
+        every = dict.fromkeys(name for columns in labels.values() for name in columns)
+        for name in every:
+            kinds = {columns[name] for columns in labels.values() if name in columns}
+            if len(kinds) > 1:
+                raise ValueError(
+                    f"the label {name!r} is {' in one set and '.join(sorted(kinds))} in another of "
+                    f"{', '.join(labels)}: rename one."
+                )
+            if name != "labelled" and all(name in columns for columns in labels.values()):
+                self.columns[name] = kinds.pop()
+        if lost := [name for name in every if name not in self.columns and name != "labelled"]:
+            self.notes.append(f"labels that not all sets have are not kept: {', '.join(lost)}")
+        if self.columns and (len(labels) < len(self.sources) or "labelled" in every):
+            self.columns["labelled"] = "int64"
 
     def load(self, name: str) -> tuple[bytes | np.ndarray, dict[str, Value]]:
         place, _, inside = name.partition("/")
-        source = self._sources[place]
+        source = self.sources[place]
         data, found = source.load(inside)
         labels = {label: found.get(label, _UNKNOWN[kind]) for label, kind in self.columns.items()}
         if "labelled" in labels:
@@ -557,7 +564,7 @@ class Joined:
         return data, labels
 
     def fingerprint(self) -> str:
-        parts = [(place, source.fingerprint()) for place, source in self._sources.items()]
+        parts = [(place, source.fingerprint()) for place, source in self.sources.items()]
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 

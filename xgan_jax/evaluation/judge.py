@@ -255,10 +255,13 @@ def as_reference(config: Config) -> tuple[Any, Any]:
 
     For `config.networks.reference = "xgan_jax.evaluation.judge:as_reference"`. Learnt, as `as_teacher`'s, on
     the last domain's labels alone. Of the attributes named for hair or eyes (all of them, where none is) the
-    logits of every value, about their mean over the training pictures, with unit spread.
+    logits of every value, about their mean over (at most 512) training pictures, with unit spread.
 
     Returns:
       (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> [b, values]`.
+
+    Raises:
+      ValueError: that domain has no labels.
     """
     judge, network, pictures = _judge_of_one(config.data, config.data.domains[-1])
     (domain,) = judge.domains
