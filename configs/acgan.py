@@ -4,10 +4,10 @@
     python train.py --config configs/acgan.py --workdir runs/acgan --config.data.path=data/faces
 
 The authors' rate, batch and lengths (100 epochs of some 16,000 pictures a domain, then 30,000 steps). Beside
-their losses R1: without it, in short runs, the generator came to draw one picture a class, whatever z
-(docs/choices.md); `--config.weights.r1=0 --config.optimizer.discriminator_scale=0.5` is theirs (two of their
-generator's steps to one of the discriminator's are here the discriminator's half rate, for all players move
-at once). Before `weights.encoder_start` samples are of an encoder that has not begun.
+their losses R1: without it, in short trials, z came to be lost (docs/choices.md); `--config.weights.r1=0
+--config.optimizer.discriminator_scale=0.5` is theirs (two of their generator's steps to one of the
+discriminator's are here the discriminator's half rate, for all players move at once). Before
+`weights.encoder_start` samples are of an encoder that has not begun.
 
 For a GPU: by its arithmetic half an hour at 20 TFLOP/s (`benchmarks/costs.py`; not measured). On a laptop
 take `--config.networks.width=0.25 --config.networks.discriminator_width=0.5 --config.networks.resize=True

@@ -11,7 +11,8 @@ on a laptop take `--config.networks.width=0.25 --config.weights.constancy=1000 -
 
 In docs/leaderboard.md (16,000 drawn pictures of 64 px, one core, narrow, with those weights): 4 minutes of
 training; the source's hair and background, heads loosely drawn; top-1 3% / 2%, KID 47% / 109% of the
-untranslated pictures'. After 48,000: top-1 5% / 3%, KID 46% / 47%, hair 0.84 / 0.65 of what can be read.
+untranslated pictures'. After 48,000: top-1 5% / 3%, KID 46% / 47%, hair 0.84 / 0.65 of what can be read (by
+another judge of the same data).
 """
 
 from xgan_jax.baselines.dtn import Networks, Weights
