@@ -10,7 +10,7 @@ measured, and steps this small wait for their launch, so longer). On a laptop ta
 --config.networks.discriminator_width=16`.
 
 In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core, narrow): 10 minutes of training; the
-target's faces with the source's hair; top-1 22% / 25%, KID 50% / 24% of the untranslated pictures'.
+target's faces with the source's hair; top-1 22% / 25%, KID 47% / 21% of the untranslated pictures'.
 """
 
 from xgan_jax.baselines.face2anime import Networks, Weights
