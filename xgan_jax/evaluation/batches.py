@@ -10,11 +10,12 @@ from tqdm import trange
 
 
 def in_batches(
-    function: Callable[[UInt8[np.ndarray, "b s s 3"]], Any],
-    pictures: UInt8[np.ndarray, "n s s 3"],
+    function: Callable[[UInt8[np.ndarray, "b s s c"]], Any],
+    pictures: UInt8[np.ndarray, "n s s c"],
     batch_size: int,
 ) -> Any:
-    """What `function` makes of all pictures: arrays, or a tree of them, `[n, ...]` in NumPy.
+    """What `function` makes of all pictures (or pairs of them, six channels): arrays, or a tree of arrays,
+    `[n, ...]` in NumPy.
 
     Every call has `batch_size` pictures, the last filled up with black ones, so that one program is compiled.
     """

@@ -368,4 +368,4 @@ def as_maps(config: Config) -> tuple[Any, Any]:
         maps: Any = network.apply(params, images, method="maps")
         return maps[2], maps
 
-    return judge.variables, apply
+    return jax.tree.map(jnp.asarray, judge.variables), apply
