@@ -21,7 +21,6 @@ budget.
 """
 
 import argparse
-import importlib.util
 import itertools
 import json
 import statistics
@@ -36,7 +35,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import machine
+from benchmarks import costs, machine
 from xgan_jax.data.prepare import prepare
 from xgan_jax.data.synthetic import draw_dataset
 from xgan_jax.evaluation.measures import measure
@@ -210,15 +209,11 @@ def train_and_measure(
 
 def batch_size(recipe: str, changes: list[str]) -> int:
     """That the recipe trains with."""
-    spec = importlib.util.spec_from_file_location(recipe, ROOT / "configs" / f"{recipe}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     for change in changes:
         name, _, value = change.partition("=")
         if name == "run.batch_size":
             return int(value)
-    return int(module.get_config().run.batch_size)
+    return int(costs.recipe(recipe).run.batch_size)
 
 
 def figures(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -248,7 +243,7 @@ def figures(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return result
 
 
-def costs(workdir: Path) -> dict[str, dict[str, float]]:
+def cost_of(workdir: Path) -> dict[str, dict[str, float]]:
     """{direction: numbers that training moves, and milliseconds that a translation takes, 32 at once}."""
     run = load_run(workdir)
     learnt = {network for networks in run.method.players.values() for network in networks}
@@ -298,7 +293,7 @@ def main() -> None:
     parser.add_argument(
         "--images",
         type=int,
-        help=f"pictures of both domains that each run sees; default {IMAGES | LONGER}",
+        help=f"pictures of both domains that each run sees; default {IMAGES}, of longer {LONGER}",
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", type=Path, default=Path("runs/quality"), help="the runs' folders")
@@ -321,7 +316,7 @@ def main() -> None:
             report = train_and_measure(recipe, changes, data, workdir, images, seed)
             found = figures(report)
             if arguments.set in ("leaderboard", "longer"):
-                found = {direction: found[direction] | cost for direction, cost in costs(workdir).items()}
+                found = {direction: found[direction] | cost for direction, cost in cost_of(workdir).items()}
             runs.append(found)
             about |= {"judge": report["judge"], "commit": (workdir / "commit").read_text()}
         table[name] = mean_of(runs)
@@ -351,9 +346,9 @@ def markdown(table: dict[str, Any]) -> str:
     names = sorted(
         {a for v in table.values() for d in directions for a in v[d]["attribute_agreement_of_ceiling"]}
     )
-    costs = all("parameters" in found[directions[0]] for found in table.values())
+    priced = all("parameters" in found[directions[0]] for found in table.values())
     heads = ["method", "top-1", "tilted", "KID", "passes", "diversity", *names]
-    heads += ["parameters", "ms a picture"] if costs else []
+    heads += ["parameters", "ms a picture"] if priced else []
     lines = [", ".join(directions), "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     order = sorted(table, key=lambda name: -sum(table[name][d]["retrieval_top1"] or 0 for d in directions))
     for name in order:
@@ -367,7 +362,7 @@ def markdown(table: dict[str, Any]) -> str:
             cell(found, "diversity", "{:.2f}"),
             *(kept(found, attribute) for attribute in names),
         ]
-        if costs:
+        if priced:
             parameters = found[directions[0]]["parameters"]
             cells += [f"{parameters:,.0f}", cell(found, "milliseconds_per_image", "{:.1f}")]
         lines.append("| " + " | ".join(cells) + " |")

@@ -206,6 +206,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _pair(option: str, text: str) -> tuple[str, str]:
+    """NAME=PATH as the two.
+
+    Raises:
+      ValueError: it is none.
+    """
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise ValueError(f"{option} is {text!r}: write NAME=PATH, for example face=photos.")
+    return name, path
+
+
 def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     """NAME=PATH, several times, as a mapping.
 
@@ -213,10 +225,7 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
       ValueError: no NAME=PATH, or a name twice.
     """
     pairs: dict[str, str] = {}
-    for text in given:
-        name, equals, path = text.partition("=")
-        if not (name and equals and path):
-            raise ValueError(f"{option} is {text!r}: write NAME=PATH, for example face=photos.")
+    for name, path in (_pair(option, text) for text in given):
         if name in pairs:
             raise ValueError(f"{option} gives {name!r} twice: each domain has one.")
         pairs[name] = path
@@ -226,8 +235,8 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
 def _prepare(args: argparse.Namespace) -> None:
     domains: dict[str, list[str]] = {}
     for text in args.domain:
-        for name, path in _pairs("--domain", [text]).items():
-            domains.setdefault(name, []).append(path)
+        name, path = _pair("--domain", text)
+        domains.setdefault(name, []).append(path)
     test_lists = _pairs("--test-list", args.test_list)
     labels = _pairs("--labels", args.labels)
     where: dict[str, dict[str, str]] = {}

@@ -219,17 +219,18 @@ def _open_all(domains: Mapping[str, Sequence[str]]) -> dict[str, Source]:
     givers: dict[str, list[str]] = {}  # of a place, its domains
     for domain, paths in domains.items():
         for path in paths:
-            givers.setdefault(place(path), []).append(domain)
+            same = givers.setdefault(place(path), [])
+            if domain in same:
+                raise ValueError(f"{path} is given twice for {domain}: give each set once.")
+            same.append(domain)
     sources: dict[str, Source] = {}
     for domain, paths in domains.items():
         opened: dict[str, Source] = {}
         for path in paths:
             same = givers[place(path)]
-            if same.count(domain) > 1:
-                raise ValueError(f"{path} is given twice for {domain}: give each set once.")
-            if len(set(same)) > 2:
+            if len(same) > 2:
                 raise ValueError(f"{path} is given for {len(same)} domains: give each a folder of its own.")
-            opened[path] = open_source(path, half=same.index(domain) if len(set(same)) == 2 else None)
+            opened[path] = open_source(path, half=same.index(domain) if len(same) == 2 else None)
         sources[domain] = opened[paths[0]] if len(opened) == 1 else Joined(opened)
     return sources
 

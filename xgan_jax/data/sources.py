@@ -54,7 +54,6 @@ class Source(Protocol):
     refused: list[tuple[str, str]]
     ignored: list[str]
     notes: list[str]
-    is_celeba: bool
 
     def load(self, name: str) -> tuple[bytes | np.ndarray, dict[str, Value]]:
         """A file's bytes (or uint8 pixels, h w 3) and its labels, one for each of `columns`. Thread-safe.
@@ -414,8 +413,6 @@ class Files:
 class TfdsRecords:
     """The pictures of a TFDS dataset that is already prepared on this machine; downloads nothing."""
 
-    is_celeba = False
-
     def __init__(self, name: str) -> None:
         import tensorflow_datasets as tfds
 
@@ -524,7 +521,6 @@ class Joined:
             places = [f"{i + 1}_{place}" for i, place in enumerate(places)]
         self.sources = dict(zip(places, sources.values(), strict=True))
         self.kind = ", ".join(dict.fromkeys(source.kind for source in sources.values()))
-        self.is_celeba = all(source.is_celeba for source in sources.values())
         self.names: list[str] = []
         self.splits: dict[str, str] = {}
         self.columns: dict[str, str] = {}
@@ -538,7 +534,11 @@ class Joined:
             self.ignored += [f"{place}/{name}" for name in source.ignored]
             self.notes += [f"{place}: {note}" for note in source.notes if note]
         self.names.sort()
-        labels = {place: source.columns for place, source in self.sources.items() if source.columns}
+        labels = {
+            place: {name: kind for name, kind in source.columns.items() if name != "labelled"}
+            for place, source in self.sources.items()
+            if source.columns
+        }
         every = dict.fromkeys(name for columns in labels.values() for name in columns)
         for name in every:
             kinds = {columns[name] for columns in labels.values() if name in columns}
@@ -547,11 +547,11 @@ class Joined:
                     f"the label {name!r} is {' in one set and '.join(sorted(kinds))} in another of "
                     f"{', '.join(labels)}: rename one."
                 )
-            if name != "labelled" and all(name in columns for columns in labels.values()):
+            if all(name in columns for columns in labels.values()):
                 self.columns[name] = kinds.pop()
-        if lost := [name for name in every if name not in self.columns and name != "labelled"]:
+        if lost := [name for name in every if name not in self.columns]:
             self.notes.append(f"labels that not all sets have are not kept: {', '.join(lost)}")
-        if self.columns and (len(labels) < len(self.sources) or "labelled" in every):
+        if self.columns and any(not s.columns or "labelled" in s.columns for s in sources.values()):
             self.columns["labelled"] = "int64"
 
     def load(self, name: str) -> tuple[bytes | np.ndarray, dict[str, Value]]:

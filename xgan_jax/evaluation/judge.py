@@ -268,16 +268,14 @@ def as_reference(config: Config) -> tuple[Any, Any]:
     named = [name for name in judge.values[domain] if {"hair", "eye", "eyes"} & set(_words(name))]
     followed = named or list(judge.values[domain])
 
-    def logits(variables: Any, images: Array) -> Float[Array, "b v"]:
-        _, attributes = network.apply(variables, {domain: images})
-        return jnp.concatenate([attributes[domain][name] for name in followed], -1)
-
     _, of_attributes = judge.read(pictures, domain)
     found = np.concatenate([of_attributes[name] for name in followed], -1)
     params = {"variables": judge.variables, "mean": found.mean(0), "spread": found.std(0) + 1e-6}
 
     def apply(params: Any, images: Float[Array, "b s s 3"]) -> Float[Array, "b v"]:
-        return (logits(params["variables"], images) - params["mean"]) / params["spread"]
+        _, attributes = network.apply(params["variables"], {domain: images})
+        logits = jnp.concatenate([attributes[domain][name] for name in followed], -1)
+        return (logits - params["mean"]) / params["spread"]
 
     return jax.tree.map(jnp.asarray, params), apply
 

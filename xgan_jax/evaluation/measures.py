@@ -430,10 +430,8 @@ def summary(report: Mapping[str, Any]) -> str:
             line += f", KID (judge) {kid['kid']:.4f}"
             line += f" (floor {kid['floor']:.4f}, untranslated {kid['untranslated']:.4f})"
         lines.append(line)
-        if found.get("attributes"):
-            of = ", ".join(f"{name} {value['of_ceiling']:.0%}" for name, value in found["attributes"].items())
-            lines.append(f"  attributes kept, of what the judge can read: {of}")
-        if found.get("reference"):
-            of = ", ".join(f"{name} {value['of_ceiling']:.0%}" for name, value in found["reference"].items())
-            lines.append(f"  attributes of a reference, of what the judge can read: {of}")
+        for key, what in (("attributes", "attributes kept"), ("reference", "attributes of a reference")):
+            if found.get(key):
+                of = ", ".join(f"{name} {value['of_ceiling']:.0%}" for name, value in found[key].items())
+                lines.append(f"  {what}, of what the judge can read: {of}")
     return "\n".join(lines)
