@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
         names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
         address, count, index = (os.environ.get(name) for name in names)
         jax.distributed.initialize(address, int(count) if count else None, int(index) if index else None)
-    from xgan_jax.training.checkpoint import CheckpointError
+    from xgan_jax.runs.checkpoint import CheckpointError
     from xgan_jax.training.loop import NonFiniteError, train
 
     try:

@@ -8,8 +8,8 @@ import numpy as np
 
 from xgan_jax import method as methods
 from xgan_jax.config import Config
+from xgan_jax.runs import state as states
 from xgan_jax.training import sharding
-from xgan_jax.training import state as states
 from xgan_jax.training.step import make_step
 
 

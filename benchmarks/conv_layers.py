@@ -23,7 +23,7 @@ from jax import Array, lax
 
 from benchmarks import machine
 from xgan_jax.nets import layers
-from xgan_jax.training.step import compiler_options
+from xgan_jax.startup import compiler_options
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # (side of the input, channels in, channels out, domains that share it)

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 
 from xgan_jax import method as methods
 from xgan_jax.config import Config
+from xgan_jax.runs import state as states
 from xgan_jax.training import sharding
-from xgan_jax.training import state as states
 from xgan_jax.training.step import batch_sharding, make_step
 
 CONFIGS = Path(__file__).parents[1] / "configs"

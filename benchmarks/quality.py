@@ -39,7 +39,8 @@ from benchmarks import costs, machine
 from xgan_jax.data.prepare import prepare
 from xgan_jax.data.synthetic import draw_dataset
 from xgan_jax.evaluation.measures import measure
-from xgan_jax.evaluation.translate import compiled_translator, load_run, translate_all
+from xgan_jax.evaluation.translate import compiled_translator, translate_all
+from xgan_jax.runs.load import load_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -97,7 +98,7 @@ SETS: dict[str, dict[str, tuple[str, list[str]]]] = {
         "without both": ("quickstart", ["weights.domain_adversarial=0", "weights.semantic=0"]),
         "with a teacher": (
             "quickstart",
-            ["weights.teacher=1", "networks.teacher=xgan_jax.evaluation.judge:as_teacher"],
+            ["weights.teacher=1", "networks.teacher=xgan_jax.readers.judge:as_teacher"],
         ),
     },
     # What each part of xgan_plus is worth: without it, or with what it stands for.
@@ -158,7 +159,7 @@ SETS: dict[str, dict[str, tuple[str, list[str]]]] = {
     "longer": {
         "twingan with references": (
             "twingan",
-            [*_TWINGAN, "networks.reference=xgan_jax.evaluation.judge:as_reference"],
+            [*_TWINGAN, "networks.reference=xgan_jax.readers.judge:as_reference"],
         ),
         "ugatit_light": ("ugatit_light", _UGATIT),
         "dtn": ("dtn", _DTN),

@@ -6,7 +6,7 @@
     python benchmarks/same_numbers.py compare runs/before runs/after runs/continued
 
 `run` trains with a checkout's own `train.py`, on pictures that it draws and prepares itself, and writes into
-OUT/numbers.json every number of `metrics.jsonl`, a hash of every array of the last checkpoint by its name, the
+OUT/numbers.json every number of `metrics.jsonl`, a hash of every array of the last checkpoint by its name,
 hashes of the prepared dataset, and for some runs what `eval.py --metrics all` measures and draws. With
 `--continued` the run of another checkout is taken up at step 10: its checkpoints are read, too. Beside the
 recipes stand variants, for losses that no recipe sets. Bits are those of one machine and one version of JAX.
@@ -27,7 +27,13 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 STEPS, HALF = 20, 10
 # The fewest channels that a network can have; where width is a number of channels, four.
-SMALL = {"width": 0.0625, "discriminator_width": 0.0625, "embedding_size": 64, "blocks": 1, "private_blocks": 1}
+SMALL = {
+    "width": 0.0625,
+    "discriminator_width": 0.0625,
+    "embedding_size": 64,
+    "blocks": 1,
+    "private_blocks": 1,
+}
 CHANNELS = ("cyclegan", "cyclegan_angle", "face2anime", "ugatit", "ugatit_light")
 CLOCKS = ("steps_per_second", "images_per_second", "data_wait")
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
@@ -72,9 +78,17 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     ),
     "xgan on maps": (
         "xgan",
-        ["networks.embedding_side=4", "networks.blocks=1", "networks.private_blocks=1", "weights.contrastive=1"],
+        [
+            "networks.embedding_side=4",
+            "networks.blocks=1",
+            "networks.private_blocks=1",
+            "weights.contrastive=1",
+        ],
     ),
-    "xgan of auto-encoders": ("xgan", ["weights.gan=0", "weights.semantic=0", "weights.domain_adversarial=0"]),
+    "xgan of auto-encoders": (
+        "xgan",
+        ["weights.gan=0", "weights.semantic=0", "weights.domain_adversarial=0"],
+    ),
     "cyclegan bare": ("cyclegan", ["weights.identity=0", "weights.pool=0"]),
     "cyclegan without GAN": ("cyclegan", ["weights.gan=0", "networks.resize=True"]),
     "face2anime without L_dom": ("face2anime", ["weights.domain_adversarial=0"]),
@@ -147,10 +161,12 @@ def arrays(checkpoint: Path) -> dict[str, str]:
 def make_data(checkout: Path, folder: Path) -> None:
     """200 + 200 training and 40 + 40 test pictures, once."""
     if not (folder / "records").is_dir():
-        call(checkout, "-m", "xgan_jax.data.synthetic", "--out", folder / "pictures", "--count", "200",
-             "--test-count", "40")  # fmt: skip
-        call(checkout, "-m", "xgan_jax.cli", "prepare", "--domain", f"face={folder / 'pictures/trainA'}",
-             "--domain", f"anime={folder / 'pictures/trainB'}", "--out", folder / "records", "--size", "32")  # fmt: skip
+        pictures = folder / "pictures"
+        counts = ["--count", "200", "--test-count", "40"]
+        call(checkout, "-m", "xgan_jax.data.synthetic", "--out", pictures, *counts)
+        domains = ["--domain", f"face={pictures}/trainA", "--domain", f"anime={pictures}/trainB"]
+        options = [*domains, "--out", folder / "records", "--size", "32"]
+        call(checkout, "-m", "xgan_jax.cli", "prepare", *options)
 
 
 def call(checkout: Path, *arguments: Any, **variables: str) -> None:
@@ -198,8 +214,7 @@ def run(arguments: argparse.Namespace) -> None:
         ["git", "describe", "--always", "--dirty"], cwd=checkout, capture_output=True, text=True
     ).stdout.strip()
     found["dataset"] = {
-        str(p.relative_to(records)): digest(p.read_bytes())
-        for p in sorted(records.rglob("*.tfrecord*"))
+        str(p.relative_to(records)): digest(p.read_bytes()) for p in sorted(records.rglob("*.tfrecord*"))
     }
     names = [*sorted(p.stem for p in (checkout / "configs").glob("*.py")), *VARIANTS]
     for name in arguments.only or names:
@@ -219,11 +234,15 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
         tree = {str(row.get("step", i) if isinstance(row, dict) else i): row for i, row in enumerate(tree)}
     if not isinstance(tree, dict):
         return {prefix: tree}
-    return {name: value for key, part in tree.items() for name, value in flat(part, f"{prefix}/{key}").items()}
+    return {
+        name: value for key, part in tree.items() for name, value in flat(part, f"{prefix}/{key}").items()
+    }
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    first, *others = ((folder, json.loads((folder / "numbers.json").read_text())) for folder in arguments.folders)
+    first, *others = (
+        (folder, json.loads((folder / "numbers.json").read_text())) for folder in arguments.folders
+    )
     before, differ = first[1], 0
     for folder, after in others:
         print(f"{first[0]} ({before['commit']}) and {folder} ({after['commit']})")

@@ -20,7 +20,7 @@ from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig
 def get_config() -> Config:
     return Config(
         method="baselines.cyclegan",
-        networks=Networks(blocks=6, angle="xgan_jax.evaluation.angle:as_angle"),
+        networks=Networks(blocks=6, angle="xgan_jax.readers.angle:as_angle"),
         weights=Weights(),
         data=DataConfig(size=64, shift=4),
         optimizer=OptimizerConfig(

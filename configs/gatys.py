@@ -6,7 +6,7 @@
 A minute for the mean styles; then every translation is a descent of `weights.iterations` steps on its
 pixels. The maps are those of a small network that is first trained here on the data's own labels; with
 torchvision's VGG-19, the paper's network, from a file of yours:
-`--config.networks.features=xgan_jax.evaluation.features:vgg19 --config.networks.weights_file=vgg19.pth`.
+`--config.networks.features=xgan_jax.readers.features:vgg19 --config.networks.weights_file=vgg19.pth`.
 
 In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core): a minute of training; the source in
 the target's colours; top-1 7% / 15%, KID 108% / 143% of the untranslated pictures'.

@@ -8,7 +8,7 @@ For a GPU: by its arithmetic 8 hours at 20 TFLOP/s, less while it is small (`ben
 measured). To grow further, `--config.data.size=256` with smaller batches and as many more steps. On a laptop
 take `--config.networks.width=0.25 --config.networks.discriminator_width=0.25
 --config.weights.growth_steps=1000`. With labels of the anime pictures,
-`--config.networks.reference=xgan_jax.evaluation.judge:as_reference` makes translations follow the hair and
+`--config.networks.reference=xgan_jax.readers.judge:as_reference` makes translations follow the hair and
 eyes of a chosen picture (`xgan translate --reference`).
 
 In docs/leaderboard.md (16,000 drawn pictures of 64 px, one CPU core, narrow): 10 minutes of training; large

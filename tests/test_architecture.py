@@ -13,21 +13,24 @@ from xgan_jax import method as methods
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "xgan_jax"
-# Room: the rooms of ours it may import from.
+# Room: the rooms of ours it may import from, from the lowest up.
 ALLOWED = {
     "config": set(),
-    "data": {"config", "data"},
     "losses": set(),
+    "progress": set(),
+    "startup": set(),
+    "torch_weights": set(),
+    "data": {"config", "data", "progress"},
     "nets": {"nets"},
     "method": {"config"},
     "xgan": {"config", "losses", "method", "nets"},
     "baselines": {"config", "losses", "method", "nets", "baselines"},
-    "evaluation": {"config", "data", "method", "evaluation", "nets", "torch_weights", "training"},
-    "training": {"config", "data", "method", "evaluation", "training"},
-    "startup": set(),
-    "torch_weights": set(),
-    "convert": {"baselines", "config", "method", "nets", "torch_weights", "training"},
-    "cli": {"config", "convert", "data", "evaluation", "startup", "training"},
+    "runs": {"config", "method", "progress", "runs"},
+    "readers": {"config", "data", "nets", "progress", "readers", "startup", "torch_weights"},
+    "evaluation": {"config", "data", "evaluation", "method", "progress", "readers", "runs"},
+    "training": {"config", "data", "evaluation", "method", "progress", "runs", "startup", "training"},
+    "convert": {"baselines", "config", "method", "nets", "runs", "torch_weights"},
+    "cli": {"convert", "data", "evaluation", "startup"},
 }
 
 

@@ -11,7 +11,8 @@ from test_architecture import stand_in
 from xgan_jax import cli
 from xgan_jax.config import Config
 from xgan_jax.evaluation import grid
-from xgan_jax.evaluation.translate import evaluate, load_run
+from xgan_jax.evaluation.translate import evaluate
+from xgan_jax.runs.load import load_run
 from xgan_jax.training import loop
 
 ROOT = Path(__file__).parents[1]

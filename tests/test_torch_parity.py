@@ -10,8 +10,8 @@ import pytest
 from xgan_jax import method as methods
 from xgan_jax.baselines import cyclegan
 from xgan_jax.config import Config, DataConfig, RunConfig
+from xgan_jax.runs import state as states
 from xgan_jax.training import sharding
-from xgan_jax.training import state as states
 from xgan_jax.training.step import make_step
 from xgan_jax.xgan import Networks, Weights
 

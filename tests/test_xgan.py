@@ -13,7 +13,7 @@ from xgan_jax import method as methods
 from xgan_jax.config import Config, DataConfig, RunConfig
 from xgan_jax.data.augment import to_float
 from xgan_jax.data.synthetic import HAIR_COLOURS, draw, sample_attributes
-from xgan_jax.training.state import owned
+from xgan_jax.runs.state import owned
 from xgan_jax.xgan import Networks, Weights
 
 KEY = jax.random.key(0)

@@ -56,7 +56,7 @@ class RunConfig:
     log_every: int = 50
     sample_every: int = 1000
     samples: int = 8  # test pictures of each domain in a grid
-    measure_every: int = 0  # KID of test pictures (evaluation/judge.py); the best weights stay in best/
+    measure_every: int = 0  # KID of test pictures (readers/judge.py); the best weights stay in best/
     checkpoint_every: int = 1000
     keep_checkpoints: int = 3
     profile: str = ""  # a folder for a trace of some steps and a page that sums it up

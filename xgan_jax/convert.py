@@ -15,9 +15,9 @@ from xgan_jax.baselines import cyclegan, ugatit
 from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig
 from xgan_jax.method import Params
 from xgan_jax.nets import from_torch
+from xgan_jax.runs import state as states
+from xgan_jax.runs.checkpoint import Checkpoints
 from xgan_jax.torch_weights import read_torch
-from xgan_jax.training import state as states
-from xgan_jax.training.checkpoint import Checkpoints
 
 METHODS = ("cyclegan", "ugatit")
 

@@ -1,5 +1,6 @@
-"""What a command does before its first computation, so that it starts soon and runs fast."""
+"""How this process computes: what it compiled before, XLA's options, the size of memory's pages."""
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -31,3 +32,26 @@ def use_large_pages() -> None:
     os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
     sys.stdout.flush()
     os.execv(sys.executable, sys.orig_argv)
+
+
+@functools.cache
+def compiler_options() -> dict[str, str | bool]:
+    """XLA's options for whatever is trained.
+
+    On CPU: convolutions by Eigen, matrix products and sums by YNN (XLA's default gives YNN the convolutions
+    too, which is slower at them: `benchmarks/README.md`); and the better of two analyses of what may be
+    overwritten, without which moments and weights are copied before every update, half of its time.
+    """
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return {}
+    options: dict[str, str | bool] = {
+        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE",
+        "xla_cpu_copy_insertion_use_region_analysis": True,
+    }
+    try:  # other versions of XLA may not know it, and refuse
+        jax.jit(lambda: jax.numpy.zeros(()), compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return options

@@ -44,7 +44,7 @@ class Networks:
     classifier_layers: int = 3  # hidden layers of the domain classifier, embedding_size wide; on maps 64
     classifier_normalise: bool = True  # it sees embeddings at unit scale
     teacher: str = ""  # "package.module:function", see `method.load_teacher`
-    reader: str = "xgan_jax.evaluation.judge:as_reader"  # of `weights.attributes`; any as that one
+    reader: str = "xgan_jax.readers.judge:as_reader"  # of `weights.attributes`; any as that one
 
 
 @dataclass

@@ -74,7 +74,7 @@ def test_a_translation_takes_the_style_and_keeps_the_content() -> None:
 
 def test_what_does_not_load_is_refused() -> None:
     config = tiny()
-    config.networks = Networks("xgan_jax.evaluation.features:vgg19", "nowhere.pth")
+    config.networks = Networks("xgan_jax.readers.features:vgg19", "nowhere.pth")
     with pytest.raises(
         ValueError, match=r"config\.networks\.weights_file is 'nowhere\.pth', which is no file"
     ):

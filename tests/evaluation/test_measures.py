@@ -15,11 +15,11 @@ from xgan_jax.config import Config, DataConfig, RunConfig
 from xgan_jax.data import synthetic
 from xgan_jax.data.augment import to_float
 from xgan_jax.data.prepare import prepare
-from xgan_jax.evaluation import judge as judges
 from xgan_jax.evaluation import measures
-from xgan_jax.evaluation.labels import Attribute
-from xgan_jax.evaluation.translate import Run, load_run
-from xgan_jax.training.checkpoint import CheckpointError
+from xgan_jax.readers import judge as judges
+from xgan_jax.readers.labels import Attribute
+from xgan_jax.runs.checkpoint import CheckpointError
+from xgan_jax.runs.load import Run, load_run
 from xgan_jax.training.loop import train
 from xgan_jax.xgan import Networks, Weights
 
@@ -109,7 +109,7 @@ def test_a_judge_is_kept_with_its_dataset(drawn: Path, judge: judges.Judge) -> N
 def test_a_judge_can_teach(drawn: Path, judge: judges.Judge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judges, "STEPS", 2)
     asked = config(drawn, 1)
-    asked.weights.teacher, asked.networks.teacher = 1.0, "xgan_jax.evaluation.judge:as_teacher"
+    asked.weights.teacher, asked.networks.teacher = 1.0, "xgan_jax.readers.judge:as_teacher"
     method = methods.load(asked)
     params, extra = method.init(jax.random.key(0))
     images = {d: jax.random.uniform(jax.random.key(1), (4, 32, 32, 3), minval=-1) for d in asked.data.domains}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from xgan_jax.evaluation import distances
-from xgan_jax.evaluation.features import inception
+from xgan_jax.readers.features import inception
 
 pytestmark = pytest.mark.torch
 

@@ -12,8 +12,8 @@ from PIL import Image
 from xgan_jax.config import Config, DataConfig, RunConfig
 from xgan_jax.evaluation import grid, translate
 from xgan_jax.method import Method, Terms
+from xgan_jax.runs.checkpoint import CheckpointError
 from xgan_jax.training import loop
-from xgan_jax.training.checkpoint import CheckpointError
 from xgan_jax.xgan import Networks, Weights
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from xgan_jax import cli
-from xgan_jax.evaluation.translate import load_run
 from xgan_jax.nets import from_torch, resnet, ugatit, vgg
+from xgan_jax.runs.load import load_run
 from xgan_jax.training import loop
 
 pytestmark = pytest.mark.torch

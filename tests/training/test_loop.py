@@ -17,9 +17,10 @@ import pytest
 from xgan_jax import config as configs
 from xgan_jax import method as methods
 from xgan_jax.config import Config, DataConfig, RunConfig
-from xgan_jax.training import checkpoint, loop
-from xgan_jax.training import state as states
-from xgan_jax.training.checkpoint import CheckpointError, Checkpoints
+from xgan_jax.runs import checkpoint
+from xgan_jax.runs import state as states
+from xgan_jax.runs.checkpoint import CheckpointError, Checkpoints
+from xgan_jax.training import loop
 from xgan_jax.xgan import Networks, Weights
 
 ROOT = Path(__file__).parents[2]

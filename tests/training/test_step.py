@@ -15,8 +15,8 @@ from xgan_jax import method as methods
 from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig
 from xgan_jax.method import Method, Terms
 from xgan_jax.nets.discriminator import Discriminator
+from xgan_jax.runs import state as states
 from xgan_jax.training import sharding
-from xgan_jax.training import state as states
 from xgan_jax.training.step import make_step
 from xgan_jax.xgan import Networks, Weights
 

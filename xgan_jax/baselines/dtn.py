@@ -29,7 +29,7 @@ TRANSLATED, PUT_THROUGH, REAL = range(3)  # what the discriminator tells apart
 class Networks:
     """f, and the networks that learn."""
 
-    teacher: str = "xgan_jax.evaluation.judge:as_teacher"  # f, see `method.load_teacher`
+    teacher: str = "xgan_jax.readers.judge:as_teacher"  # f, see `method.load_teacher`
     embedding_size: int = 256  # its numbers
     width: float = 1.0  # multiplies the channels of g: 512, 256, ... as XGAN's decoder
     discriminator_width: float = 1.0

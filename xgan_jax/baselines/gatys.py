@@ -20,9 +20,9 @@ from xgan_jax.method import Extra, Images, Method, Params, Terms, load_frozen
 
 @dataclass
 class Networks:
-    """The frozen network: the judge's maps, or those of VGG-19 ("xgan_jax.evaluation.features:vgg19")."""
+    """The frozen network: the judge's maps, or those of VGG-19 ("xgan_jax.readers.features:vgg19")."""
 
-    features: str = "xgan_jax.evaluation.judge:as_maps"
+    features: str = "xgan_jax.readers.judge:as_maps"
     weights_file: str = ""  # torchvision's VGG-19
 
 

@@ -1,1 +1,1 @@
-"""Pictures out: grids, translations of files, and (later) measures."""
+"""Pictures and figures out: grids, translations of files, measures."""

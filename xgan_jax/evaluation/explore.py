@@ -13,10 +13,11 @@ from jaxtyping import Array, Float, UInt8
 
 from xgan_jax.data import pictures, pipeline
 from xgan_jax.data.augment import to_float, to_uint8
+from xgan_jax.data.batches import in_batches
 from xgan_jax.evaluation import grid
-from xgan_jax.evaluation.batches import in_batches
 from xgan_jax.evaluation.distances import squared_distances
-from xgan_jax.evaluation.translate import Run, embed_all, load_run, reader, split_direction
+from xgan_jax.evaluation.translate import embed_all, reader, split_direction
+from xgan_jax.runs.load import Run, load_run
 
 Pictures = UInt8[np.ndarray, "_ s s 3"]
 

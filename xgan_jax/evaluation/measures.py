@@ -24,13 +24,14 @@ from xgan_jax import __version__
 from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
 from xgan_jax.data.augment import to_float, to_uint8
+from xgan_jax.data.batches import in_batches
 from xgan_jax.evaluation import distances, page, truth
-from xgan_jax.evaluation.batches import in_batches
-from xgan_jax.evaluation.features import FeatureNetwork, inception
-from xgan_jax.evaluation.judge import Judge, load_judge
-from xgan_jax.evaluation.labels import Attribute, read_attributes, translated_numbers
-from xgan_jax.evaluation.translate import Run, compiled_translator, embed_all, load_run, translate_all
+from xgan_jax.evaluation.translate import compiled_translator, embed_all, translate_all
 from xgan_jax.method import Method
+from xgan_jax.readers.features import FeatureNetwork, inception
+from xgan_jax.readers.judge import Judge, load_judge
+from xgan_jax.readers.labels import Attribute, read_attributes, translated_numbers
+from xgan_jax.runs.load import Run, load_run
 
 Pictures = UInt8[np.ndarray, "_ s s 3"]
 TILTED = 8.0  # degrees: half of the drawn faces' largest tilt

@@ -1,1 +1,1 @@
-"""The sharded step, its state, the loop, checkpoints and logs. Knows a `Method`, never a method's file."""
+"""The sharded step, the loop around it, what a person sees of them. Knows a `Method`, no method's file."""

@@ -30,12 +30,12 @@ from xgan_jax.config import Config
 from xgan_jax.data import pipeline
 from xgan_jax.evaluation import grid
 from xgan_jax.evaluation.measures import RunningKid
+from xgan_jax.runs import state as states
+from xgan_jax.runs.checkpoint import Checkpoints
+from xgan_jax.runs.state import TrainState
 from xgan_jax.training import sharding
-from xgan_jax.training import state as states
-from xgan_jax.training.checkpoint import Checkpoints
 from xgan_jax.training.metrics import MetricWriter, RunWriter
 from xgan_jax.training.profile import CALLS, Profile, matrix_product_rate
-from xgan_jax.training.state import TrainState
 from xgan_jax.training.step import Metrics, batch_sharding, make_step
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")

@@ -1,6 +1,5 @@
 """The one training step: all players, all losses, all updates and the moving average in one jit."""
 
-import functools
 from typing import Any
 
 import jax
@@ -13,33 +12,13 @@ from jaxtyping import Array, Float, Int32, UInt8
 from xgan_jax.config import Config
 from xgan_jax.data.augment import augment, to_float
 from xgan_jax.method import Method, Params, Terms
+from xgan_jax.runs.state import TrainState, make_optimizer, owned
+from xgan_jax.startup import compiler_options
 from xgan_jax.training.sharding import gather, replicated, split, split_calls
-from xgan_jax.training.state import TrainState, make_optimizer, owned
 
 Batch = dict[str, UInt8[Array, "b s s 3"]]
 Numbers = dict[str, Int32[Array, "b"]]
 Metrics = dict[str, Float[Array, "*k"]]
-
-
-@functools.cache
-def compiler_options() -> dict[str, str | bool]:
-    """XLA's options for the step.
-
-    On CPU: convolutions by Eigen, matrix products and sums by YNN (XLA's default gives YNN the convolutions
-    too, which is slower at them: `benchmarks/README.md`); and the better of two analyses of what may be
-    overwritten, without which moments and weights are copied before every update, half of its time.
-    """
-    if jax.default_backend() != "cpu":
-        return {}
-    options: dict[str, str | bool] = {
-        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE",
-        "xla_cpu_copy_insertion_use_region_analysis": True,
-    }
-    try:  # other versions of XLA may not know it, and refuse
-        jax.jit(lambda: jnp.zeros(()), compiler_options=options).lower().compile()
-    except jax.errors.JaxRuntimeError:
-        return {}
-    return options
 
 
 def batch_sharding(config: Config, mesh: Mesh) -> NamedSharding:

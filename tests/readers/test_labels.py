@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xgan_jax.evaluation.labels import read_attributes, translated_numbers
+from xgan_jax.readers.labels import read_attributes, translated_numbers
 
 
 def test_columns_with_few_values_are_attributes() -> None:

@@ -26,10 +26,10 @@ from tqdm import trange
 from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
 from xgan_jax.data.augment import to_float
-from xgan_jax.evaluation.eyes import detected_tilts, eye_cascade
-from xgan_jax.evaluation.kept import keep, kept
 from xgan_jax.nets.discriminator import DCGANDiscriminator
-from xgan_jax.training.step import compiler_options
+from xgan_jax.readers.eyes import detected_tilts, eye_cascade
+from xgan_jax.readers.kept import keep, kept
+from xgan_jax.startup import compiler_options
 
 STEPS = 1000
 VERSION = 2  # of the network and its training; another number trains anew
@@ -151,7 +151,7 @@ def _detected(source: pipeline.PictureSource) -> Float[np.ndarray, "n"]:
 def as_angle(config: Config) -> tuple[Any, Any]:
     """The network of the dataset, from `DATA/judge` where it is there, else learnt and kept.
 
-    For `config.networks.angle = "xgan_jax.evaluation.angle:as_angle"`.
+    For `config.networks.angle = "xgan_jax.readers.angle:as_angle"`.
 
     Returns:
       (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> [b]`, degrees clockwise.

@@ -18,7 +18,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from xgan_jax.training.state import TrainState
+from xgan_jax.runs.state import TrainState
 
 MANIFEST = "manifest.json"
 

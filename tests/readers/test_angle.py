@@ -12,7 +12,7 @@ from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
 from xgan_jax.data.prepare import prepare
 from xgan_jax.data.synthetic import draw, draw_dataset, sample_attributes
-from xgan_jax.evaluation import angle, eyes
+from xgan_jax.readers import angle, eyes
 
 
 def test_tilt_of_labels_and_of_eyes() -> None:

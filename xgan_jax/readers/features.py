@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from xgan_jax.config import Config
-from xgan_jax.evaluation.batches import in_batches
+from xgan_jax.data.batches import in_batches
 from xgan_jax.nets import from_torch, vgg
 from xgan_jax.nets import inception as network
 from xgan_jax.torch_weights import read_torch
@@ -44,7 +44,7 @@ def inception(path: str | os.PathLike[str], batch: int = 32) -> FeatureNetwork:
 def vgg19(config: Config) -> tuple[Any, Any]:
     """VGG-19's maps for style transfer, weights of torchvision's file `config.networks.weights_file`.
 
-    For `config.networks.features = "xgan_jax.evaluation.features:vgg19"`.
+    For `config.networks.features = "xgan_jax.readers.features:vgg19"`.
 
     Returns:
       (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> (content, [style, ...])`, conv4_2 and

@@ -26,11 +26,11 @@ from tqdm import trange
 from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
 from xgan_jax.data.augment import augment, to_float
-from xgan_jax.evaluation.batches import in_batches
-from xgan_jax.evaluation.kept import keep, kept
-from xgan_jax.evaluation.labels import Attribute, read_attributes
+from xgan_jax.data.batches import in_batches
 from xgan_jax.nets.judge import Judge as Network
-from xgan_jax.training.step import compiler_options
+from xgan_jax.readers.kept import keep, kept
+from xgan_jax.readers.labels import Attribute, read_attributes
+from xgan_jax.startup import compiler_options
 
 # Updates count, not pictures: of the embedded photos, 1,000 steps of 64 read 0.91 of eye colours and 0.87 of
 # glasses, 4,000 of 16 in the same time 1.00 and 0.97.
@@ -223,7 +223,7 @@ def as_teacher(config: Config) -> tuple[Any, Any]:
     """A judge's features as XGAN's teacher (L_teach, section 3.1) and DTN's f, where the papers have a
     network of faces.
 
-    For `config.networks.teacher = "xgan_jax.evaluation.judge:as_teacher"`. Trained, as theirs, on the first
+    For `config.networks.teacher = "xgan_jax.readers.judge:as_teacher"`. Trained, as theirs, on the first
     domain's pictures and labels alone, and another than the one that measures; its features, in fixed random
     directions, have the embedding's size and unit spread.
 
@@ -253,7 +253,7 @@ def as_reference(config: Config) -> tuple[Any, Any]:
     """What a picture of the last domain has of hair and eyes, for Twin-GAN's references, where the author has
     illust2vec; another network than the one that measures.
 
-    For `config.networks.reference = "xgan_jax.evaluation.judge:as_reference"`. Learnt, as `as_teacher`'s, on
+    For `config.networks.reference = "xgan_jax.readers.judge:as_reference"`. Learnt, as `as_teacher`'s, on
     the last domain's labels alone. Of the attributes named for hair or eyes (all of them, where none is) the
     logits of every value, about their mean over (at most 512) training pictures, with unit spread.
 
@@ -299,7 +299,7 @@ def _judge_of_one(data: DataConfig, domain: str) -> tuple[Judge, Network, Pictur
 def as_reader(config: Config) -> tuple[Any, Any]:
     """What a judge reads from pictures, for XGAN's `weights.attributes`; not the one that measures.
 
-    For `config.networks.reader = "xgan_jax.evaluation.judge:as_reader"`. Learnt on all domains' labels. It
+    For `config.networks.reader = "xgan_jax.readers.judge:as_reader"`. Learnt on all domains' labels. It
     reads the attributes, and of them the values, that all domains have under the same words; nothing, with a
     warning, where they share none.
 
@@ -353,7 +353,7 @@ def _has(attributes: dict[str, Attribute], name: str, value: str) -> bool:
 def as_maps(config: Config) -> tuple[Any, Any]:
     """A judge's maps for style transfer, where Gatys et al. have VGG-19's; not the one that measures.
 
-    For `config.networks.features = "xgan_jax.evaluation.judge:as_maps"`.
+    For `config.networks.features = "xgan_jax.readers.judge:as_maps"`.
 
     Returns:
       (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> (content, [style, ...])`: the map of
