@@ -34,7 +34,8 @@ def main(argv: list[str]) -> None:
         address, count, index = (os.environ.get(name) for name in names)
         jax.distributed.initialize(address, int(count) if count else None, int(index) if index else None)
     from xgan_jax.runs.checkpoint import CheckpointError
-    from xgan_jax.training.loop import NonFiniteError, train
+    from xgan_jax.training.log import NonFiniteError
+    from xgan_jax.training.loop import train
 
     try:
         train(_CONFIG.value, _WORKDIR.value)

@@ -249,7 +249,7 @@ def cost_of(workdir: Path) -> dict[str, dict[str, float]]:
     run = load_run(workdir)
     learnt = {network for networks in run.method.players.values() for network in networks}
     parameters = sum(leaf.size for leaf in jax.tree.leaves({name: run.params[name] for name in learnt}))
-    translator = compiled_translator(run.method)
+    translator = compiled_translator(run.method.translate)
     images = np.zeros((32, run.config.data.size, run.config.data.size, 3), np.uint8)
     found = {}
     for source, target in itertools.permutations(run.config.data.domains, 2):

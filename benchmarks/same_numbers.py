@@ -42,7 +42,7 @@ EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 VARIANTS: dict[str, tuple[str, list[str]]] = {
     "xgan on 8 devices": ("xgan", []),
     "xgan in bfloat16": ("xgan", ["run.compute_dtype=bfloat16"]),
-    "xgan two steps a call": ("xgan", ["run.steps_per_call=2"]),
+    "xgan two steps a call": ("xgan", ["run.steps_per_call=2", "run.log_every=2"]),
     "xgan from the devices": ("xgan", ["data.cache=device"]),
     "xgan with all": (
         "xgan",

@@ -46,7 +46,7 @@ def test_every_free_field_exists() -> None:
         ("run.steps", 0, "config.run.steps is 0: use 1 or more"),
         ("run.batch_size", -1, "config.run.batch_size is -1"),
         ("run.compute_dtype", "float16", "use float32 or bfloat16"),
-        ("optimizer.learning_rate", 0.0, "use a positive number"),
+        ("optimizer.learning_rate", 0.0, "use a number above zero"),
         ("optimizer.ema_decay", 1.0, "config.optimizer.ema_decay is 1.0"),
     ],
 )

@@ -2,15 +2,53 @@
 
 A recipe in `configs/` returns a `Config`; command-line flags change single fields
 (`--config.run.steps=1000`). `networks` and `weights` are dataclasses that the method's own module
-declares (`xgan_jax.xgan.Networks`, `xgan_jax.xgan.Weights`), so a new method needs no edit here.
+declares (`xgan_jax.xgan.Networks`, `xgan_jax.xgan.Weights`), so a new method needs no edit here. What
+values a field may have stands beside it (`choice`, `number`), and one function checks them all.
 """
 
 import dataclasses
 import importlib
 import json
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
+
+Number = int | float
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which values a field may have; `use` says it, to follow "use "."""
+
+    allows: Callable[[Any], bool]
+    use: str
+
+
+def choice(default: Any, allowed: Sequence[Any]) -> Any:
+    """A field that has one of the values `allowed`."""
+    *others, last = map(str, allowed)
+    rule = Rule(lambda value: value in allowed, f"{', '.join(others)} or {last}")
+    return field(default=default, metadata={"rule": rule})
+
+
+def _least(least: Number) -> Rule:
+    use = "zero or more" if least == 0 else f"{least} or more"
+    return Rule(lambda value: least <= value and math.isfinite(value), use)
+
+
+def number(
+    default: Number, *, least: Number | None = None, above: Number | None = None, below: Number | None = None
+) -> Any:
+    """A field that has a finite number: `least` or more, or more than `above`; and less than `below`."""
+    if above is not None:
+        rule = Rule(lambda value: above < value and math.isfinite(value), f"a number above {above or 'zero'}")
+    elif least is not None and below is not None:
+        rule = Rule(lambda value: least <= value < below, f"{least} to below {below}")
+    else:
+        rule = _least(least or 0)
+    return field(default=default, metadata={"rule": rule})
 
 
 @dataclass
@@ -19,46 +57,55 @@ class DataConfig:
 
     path: str = ""  # the folder that `xgan prepare` wrote
     domains: tuple[str, ...] = ("face", "anime")  # at least two, each a subfolder of `path`
-    size: int = 64  # side of the square training pictures, pixels: 32, 64, 128 or 256
+    size: int = choice(64, (32, 64, 128, 256))  # side of the square training pictures, pixels
     train_split: str = "train"
     test_split: str = "test"
     crop: str = "center"  # center | celeba | none: for records at native size (TFDS's own) only
     flip: bool = True  # mirror half of the pictures
     shift: int = 4  # random translation, at most this many pixels each way; edges repeat
-    colour: float = 0.0  # brightness, contrast and saturation vary by this factor (0.1 = 10%)
+    colour: float = number(
+        0.0, least=0, below=1
+    )  # brightness, contrast and saturation vary by this factor (0.1 = 10%)
     threads: int = 4  # threads that read and decode
-    cache: str = "none"  # device: all training pictures go to the devices once, split between them
+    # device: all training pictures go to the devices once, split between them
+    cache: str = choice("none", ("none", "device"))
 
 
 @dataclass
 class OptimizerConfig:
     """Adam for every player (XGAN section 4: Adam, 1e-4), and the weights' moving average."""
 
-    learning_rate: float = 1e-4
+    learning_rate: float = number(1e-4, above=0)
     discriminator_scale: float = 1.0  # the discriminator's learning rate is this times the others'
     b1: float = 0.5
     b2: float = 0.999
     eps: float = 1e-8
     decay_start: int = 0  # step at which a linear decay to zero starts ...
     decay_steps: int = 0  # ... and its length in steps; 0 is a constant learning rate
-    ema_decay: float = 0.999  # evaluation uses the moving average of the weights
+    # Evaluation uses the moving average of the weights; 0 is no average.
+    ema_decay: float = number(0.999, least=0, below=1)
 
 
 @dataclass
 class RunConfig:
     """How long, how often, with which seed. Nothing here but batch, seed and dtype changes results."""
 
-    steps: int = 100_000
-    batch_size: int = 32  # pictures of each domain in a step, over all devices together
+    steps: int = number(100_000, least=1)
+    batch_size: int = number(32, least=1)  # pictures of each domain in a step, over all devices together
     seed: int = 0
-    compute_dtype: str = "float32"  # or bfloat16; parameters, statistics and losses stay float32
-    steps_per_call: int = 1  # steps in one dispatch; more where Python is slower than the device
-    log_every: int = 50
-    sample_every: int = 1000
-    samples: int = 8  # test pictures of each domain in a grid
-    measure_every: int = 0  # KID of test pictures (readers/judge.py); the best weights stay in best/
-    checkpoint_every: int = 1000
-    keep_checkpoints: int = 3
+    # Parameters, statistics and losses stay float32.
+    compute_dtype: str = choice("float32", ("float32", "bfloat16"))
+    steps_per_call: int = number(
+        1, least=1
+    )  # steps in one dispatch; more where Python is slower than the device
+    log_every: int = number(50, least=1)
+    sample_every: int = number(1000, least=1)
+    samples: int = number(8, least=1)  # test pictures of each domain in a grid
+    measure_every: int = number(
+        0, least=0
+    )  # KID of test pictures (readers/judge.py); best weights stay in best/
+    checkpoint_every: int = number(1000, least=1)
+    keep_checkpoints: int = number(3, least=1)
     profile: str = ""  # a folder for a trace of some steps and a page that sums it up
     allow_config_change: bool = False  # continue a run although its configuration differs
 
@@ -111,6 +158,12 @@ def method_module(name: str) -> ModuleType:
         ) from None
 
 
+# Modules that configurations of earlier runs name as "MODULE:FUNCTION", and where they stand now.
+_MOVED = {
+    f"xgan_jax.evaluation.{name}": f"xgan_jax.readers.{name}" for name in ("judge", "angle", "features")
+}
+
+
 def to_json(config: Config) -> str:
     """`config` as indented JSON, the text of a run's `config.json`."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
@@ -122,6 +175,8 @@ def from_json(text: str) -> Config:
     Raises:
       ValueError: a field is unknown here (the run is from another version of xgan_jax).
     """
+    for before, now in _MOVED.items():
+        text = text.replace(f'"{before}:', f'"{now}:')
     tree = json.loads(text)
     module = method_module(tree["method"])
     sections = {
@@ -163,42 +218,50 @@ def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
 
 
+def require(ok: bool, message: str) -> None:
+    """Refuses a configuration.
+
+    Raises:
+      ValueError: `message`, where it is not `ok`.
+    """
+    if not ok:
+        raise ValueError(message)
+
+
+_WEIGHT = _least(0)  # of every number among a method's weights
+
+
+def check_fields(config: Config, *sections: str) -> None:
+    """Holds every field of these sections of `config` against the rule that stands beside it.
+
+    Raises:
+      ValueError: one sentence that names the first that breaks its rule, its value and what to use.
+    """
+    for section in sections:
+        part = getattr(config, section)
+        for one in dataclasses.fields(part):
+            value = getattr(part, one.name)
+            rule: Rule | None = one.metadata.get("rule")
+            if rule is None and section == "weights" and not isinstance(value, str):
+                rule = _WEIGHT
+            if rule is not None:
+                require(rule.allows(value), f"config.{section}.{one.name} is {value!r}: use {rule.use}.")
+
+
 def validate(config: Config) -> None:
-    """Checks what can be checked without data.
+    """Checks what can be checked without data and without the method (`method.load` checks its part).
 
     Raises:
       ValueError: one sentence that names the field, what is wrong with it and what to use.
     """
-
-    def require(ok: bool, message: str) -> None:
-        if not ok:
-            raise ValueError(message)
-
-    data, run, optimizer = config.data, config.run, config.optimizer
+    data, run = config.data, config.run
     require(bool(data.path), "config.data.path is empty: set it to a folder that `xgan prepare` wrote.")
     require(
         len(data.domains) >= 2 and len(set(data.domains)) == len(data.domains),
         f"config.data.domains is {data.domains}: name at least two different domains.",
     )
-    require(
-        data.size in (32, 64, 128, 256),
-        f"config.data.size is {data.size}: use 32, 64, 128 or 256.",
-    )
+    check_fields(config, "data", "optimizer", "run")
     require(0 <= data.shift < data.size, f"config.data.shift is {data.shift}: use 0 to {data.size - 1}.")
-    require(0 <= data.colour < 1, f"config.data.colour is {data.colour}: use 0 to below 1.")
-    for name in (
-        "steps",
-        "steps_per_call",
-        "batch_size",
-        "log_every",
-        "sample_every",
-        "samples",
-        "checkpoint_every",
-        "keep_checkpoints",
-    ):
-        value = getattr(run, name)
-        require(value >= 1, f"config.run.{name} is {value}: use 1 or more.")
-    require(run.measure_every >= 0, f"config.run.measure_every is {run.measure_every}: use 0 or more.")
     for name in ("steps", "log_every", "sample_every", "checkpoint_every", "measure_every"):
         value = getattr(run, name)
         require(
@@ -206,17 +269,4 @@ def validate(config: Config) -> None:
             f"config.run.{name} is {value}, which calls of {run.steps_per_call} steps do not meet: use a "
             "multiple of config.run.steps_per_call.",
         )
-    require(data.cache in ("none", "device"), f"config.data.cache is {data.cache!r}: use none or device.")
-    require(
-        run.compute_dtype in ("float32", "bfloat16"),
-        f"config.run.compute_dtype is {run.compute_dtype!r}: use float32 or bfloat16.",
-    )
-    require(
-        optimizer.learning_rate > 0,
-        f"config.optimizer.learning_rate is {optimizer.learning_rate}: use a positive number.",
-    )
-    require(
-        0 <= optimizer.ema_decay < 1,
-        f"config.optimizer.ema_decay is {optimizer.ema_decay}: use 0 (no average) to below 1.",
-    )
     method_module(config.method)

@@ -1,89 +1,202 @@
 """The contract that every translation method fulfils; `xgan.py` is the one to read."""
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Float, Int, Key
 
-from xgan_jax.config import Config, method_module
+from xgan_jax.config import Config, check_fields, method_module, require
 
 Images = Float[Array, "b s s c"]  # in [-1, 1]
+Embeddings = Float[Array, "b e"]
 Params = dict[str, Any]  # {network: its parameters}
 Extra = dict[str, Any]  # state that is not a parameter: batch statistics, a replay pool, ...
+Direction = tuple[str, str]  # source and target domain
+Losses = dict[str, Float[Array, ""]]  # {term: scalar}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What every loss of a step may look at. All players of a step see the same one.
+
+    `batch` is {domain: [b, s, s, 3] in [-1, 1]}.
+    """
+
+    params: Params
+    extra: Extra
+    batch: dict[str, Images]
+    key: Key[Array, ""]
+    step: Int[Array, ""]
 
 
 class Terms(NamedTuple):
-    """What a player's loss returns.
+    """What a player minimises, and what comes with it.
 
-    `losses`: {term: weighted scalar}; the player minimises their sum. `measures`: {name: scalar},
-    logged only. `extra`: the entries of `Extra` that change.
+    `losses`: the weighted terms; the player minimises their sum. `measures`: {name: scalar}, logged only.
+    `extra`: the entries of `Extra` that change.
     """
 
-    losses: dict[str, Float[Array, ""]]
+    losses: Losses
     measures: dict[str, Float[Array, ""]]
     extra: Extra
 
 
-def _unchanged(params: Params) -> Params:
-    return params
+class Method(ABC):
+    """A translation method: its networks are fields, its losses short methods, all of them pure.
 
-
-def _nothing() -> None:
-    pass
-
-
-@dataclass(frozen=True)
-class Method:
-    """Pure functions; the training step and the evaluation know nothing else of a method.
-
-    `init(key)`: parameters by network, and the extra state.
-    `players`: which networks each player updates; a network that no player owns stays frozen.
-    `losses(player, params, extra, batch, key, step)`: the player's terms. `batch` is
-      {domain: [b, s, s, 3] in [-1, 1]}. Every player gets the same key and parameters, so the compiler
-      computes what their losses share (the translations) once.
-    `translate(params, extra, images, source, target)`: `[b, s, s, 3]` to `[b, s, s, 3]`, in [-1, 1].
-    `embed(params, extra, images, domain)`: `[b, s, s, 3]` to `[b, e]`, where the method has one.
-    `attend(params, extra, images, source, target)`: `[b, s, s, 3]` to where the translation's network looks,
-      `[b, h, w]`, larger is more, where the method has attention.
-    `generate(params, extra, z, target)`: `[b, e]` as `embed` gives to pictures, where they need nothing else.
-    `translate_like(params, extra, images, reference, source, target)`: a translation to the last domain that
-      follows pictures of it, where the method can be told what to follow.
-    `mix(params, extra, images, source, target, amount)`: a translation in a style between the domains', 0 the
-      source's, 1 the target's, where a domain is a style.
-    `prepare()`: called once before the first step, on every process: learns or loads what the losses need and
-      the parameters do not hold.
-    `project(params)`: applied to the parameters after every update (clipping, for example).
+    The training step and the evaluation know nothing else of a method. What not every method can do stands in
+    the protocols below (`Embeds`, `Generates`, ...): ask with `isinstance(method, Embeds)`.
     """
 
-    init: Callable[[Key[Array, ""]], tuple[Params, Extra]]
-    players: Mapping[str, tuple[str, ...]]
-    losses: Callable[[str, Params, Extra, dict[str, Images], Key[Array, ""], Int[Array, ""]], Terms]
-    translate: Callable[[Params, Extra, Images, str, str], Images]
-    embed: Callable[[Params, Extra, Images, str], Float[Array, "b e"]] | None = None
-    attend: Callable[[Params, Extra, Images, str, str], Float[Array, "b h w"]] | None = None
-    generate: Callable[[Params, Extra, Float[Array, "b e"], str], Images] | None = None
-    translate_like: Callable[[Params, Extra, Images, Images, str, str], Images] | None = None
-    mix: Callable[[Params, Extra, Images, str, str, Any], Images] | None = None
-    prepare: Callable[[], None] = _nothing
-    project: Callable[[Params], Params] = _unchanged
+    # Which networks each player updates; a network that no player owns stays frozen.
+    players: dict[str, tuple[str, ...]]
+
+    def __init__(self, config: Config):
+        """Checks and networks are added by each method.
+
+        Raises:
+          ValueError: the configuration makes no sense for this method; the sentence says what to use.
+        """
+        self.config = config
+        self.domains: tuple[str, ...] = tuple(config.data.domains)
+        self.directions: tuple[Direction, ...] = tuple(
+            (s, t) for s in self.domains for t in self.domains if s != t
+        )
+        self.size = config.data.size
+        self.dtype = jnp.dtype(config.run.compute_dtype)
+
+    @abstractmethod
+    def init(self, key: Key[Array, ""]) -> tuple[Params, Extra]:
+        """Parameters by network, and the extra state."""
+
+    def losses(self, player: str, now: Moment) -> Terms:
+        """The player's terms, by its own method: those of the player "generator" are `generator_losses(now)`.
+
+        Every player gets the same `now`, so the compiler computes what their losses share (the translations)
+        once.
+        """
+        terms: Terms = getattr(self, f"{player}_losses")(now)
+        return terms
+
+    @abstractmethod
+    def translate(self, params: Params, extra: Extra, images: Images, source: str, target: str) -> Images:
+        """`[b, s, s, 3]` to `[b, s, s, 3]`, in [-1, 1]; of a domain to itself, what is left of it."""
+
+    def prepare(self) -> None:  # noqa: B027
+        """Called once before the first step, on every process: learns or loads what the losses need and the
+        parameters do not hold."""
+
+    def project(self, params: Params) -> Params:
+        """Applied to the parameters after every update (clipping, for example)."""
+        return params
+
+    def blank(self, channels: int = 3) -> Images:
+        """One picture of zeros, `[1, s, s, channels]`: networks are made by looking at it."""
+        return jnp.zeros((1, self.size, self.size, channels))
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """A method with an embedding that domains share."""
+
+    def embed(self, params: Params, extra: Extra, images: Images, domain: str) -> Embeddings: ...
+
+
+@runtime_checkable
+class Generates(Embeds, Protocol):
+    """A method that draws from embeddings alone."""
+
+    def generate(self, params: Params, extra: Extra, z: Embeddings, target: str) -> Images: ...
+
+
+@runtime_checkable
+class Attends(Protocol):
+    """A method whose translating network looks somewhere: `[b, h, w]`, larger is more."""
+
+    def attend(
+        self, params: Params, extra: Extra, images: Images, source: str, target: str
+    ) -> Float[Array, "b h w"]: ...
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """A method whose translations to the last domain can be told to follow pictures of it."""
+
+    def translate_like(
+        self, params: Params, extra: Extra, images: Images, reference: Images, source: str, target: str
+    ) -> Images: ...
+
+
+@runtime_checkable
+class Mixes(Protocol):
+    """A method where a domain is a style: translations in one between, 0 the source's, 1 the target's."""
+
+    def mix(
+        self, params: Params, extra: Extra, images: Images, source: str, target: str, amount: Any
+    ) -> Images: ...
+
+
+Seen = TypeVar("Seen")
+
+
+def weighted(
+    seen: Seen, losses: Mapping[Callable[[Seen], Losses], float], grown: float | Float[Array, ""] = 1.0
+) -> Losses:
+    """The terms of {loss: its weight}, each loss asked with what is `seen`; `grown` is 0 to 1, on top.
+
+    A loss of weight zero is not asked, so neither it nor what it alone needs is computed.
+    """
+    return {
+        name: weight * grown * value
+        for loss, weight in losses.items()
+        if weight
+        for name, value in loss(seen).items()
+    }
+
+
+def apply(
+    network: Any, params: Any, statistics: Any, *inputs: Any, train: bool, **options: Any
+) -> tuple[Any, Any]:
+    """What a network gives, and its batch statistics after it; None in, None out where it has none.
+
+    In training, batch normalisation uses the call's own and moves these averages; else it uses these.
+    """
+    if statistics is None:
+        return network.apply({"params": params}, *inputs, train=train, **options), None
+    variables = {"params": params, "batch_stats": statistics}
+    if not train:
+        return network.apply(variables, *inputs, train=False, **options), statistics
+    result, changed = network.apply(variables, *inputs, train=True, mutable=["batch_stats"], **options)
+    return result, changed["batch_stats"]
 
 
 def load(config: Config) -> Method:
     """The method that `config.method` names, wired as `config` says.
 
     Raises:
-      ValueError: no such method, a weight below zero, or it refuses the configuration.
+      ValueError: no such method, or it refuses the configuration.
     """
-    for name, value in vars(config.weights).items():
-        if not isinstance(value, str) and not 0 <= value < float("inf"):
-            raise ValueError(f"config.weights.{name} is {value}: use zero or more.")
-    method: Method = method_module(config.method).build(config)
+    module = method_module(config.method)
+    check_fields(config, "networks", "weights")
+    method: Method = module.build(config)
     return method
+
+
+def two_domains(config: Config, who: str) -> Direction:
+    """The two domains, for methods that know of no third.
+
+    Raises:
+      ValueError: there are not two; `who` begins the sentence's second half ("CycleGAN needs").
+    """
+    domains = tuple(config.data.domains)
+    require(len(domains) == 2, f"config.data.domains is {domains}: {who} two domains.")
+    return domains[0], domains[1]
 
 
 def abstract_init(method: Method) -> tuple[Params, Extra]:

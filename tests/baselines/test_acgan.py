@@ -8,6 +8,7 @@ import pytest
 from xgan_jax import method as methods
 from xgan_jax.baselines.acgan import Networks, Weights
 from xgan_jax.config import Config, DataConfig, RunConfig
+from xgan_jax.method import Moment
 from xgan_jax.nets.acgan import ConditionalGenerator
 from xgan_jax.nets.discriminator import DCGANDiscriminator
 
@@ -36,7 +37,7 @@ def played():
     @jax.jit
     def play(params, step):
         def total(params, player):
-            terms = method.losses(player, params, extra, images, KEY, step)
+            terms = method.losses(player, Moment(params, extra, images, KEY, step))
             return sum(terms.losses.values()), terms
 
         return {p: jax.grad(total, has_aux=True)(params, p) for p in method.players}

@@ -8,6 +8,7 @@ import pytest
 from xgan_jax import method as methods
 from xgan_jax.baselines.cyclegan import Networks, Weights, from_pool, ramp
 from xgan_jax.config import Config, DataConfig
+from xgan_jax.method import Moment
 from xgan_jax.nets.resnet import PatchDiscriminator, ResNetGenerator, reflect_pad
 
 KEY = jax.random.key(0)
@@ -93,7 +94,7 @@ def test_terms_players_and_the_pool_in_the_extra_state() -> None:
     @jax.jit
     def both(params):
         def total(params, player):
-            terms = method.losses(player, params, extra, images, KEY, jnp.int32(0))
+            terms = method.losses(player, Moment(params, extra, images, KEY, jnp.int32(0)))
             return sum(terms.losses.values()), terms
 
         return {p: jax.grad(total, has_aux=True)(params, p) for p in method.players}
@@ -118,7 +119,7 @@ def test_losses_by_hand() -> None:
     method = methods.load(tiny())
     params, extra = jax.jit(method.init)(KEY)
     images = batch()
-    terms = method.losses("generator", params, extra, images, KEY, jnp.int32(0)).losses
+    terms = method.losses("generator", Moment(params, extra, images, KEY, jnp.int32(0))).losses
 
     def f2a(x):
         return method.translate(params, extra, x, "face", "anime")
@@ -141,7 +142,7 @@ def test_zero_weights_and_bad_values() -> None:
     method = methods.load(tiny(identity=0.0, pool=0))
     params, extra = methods.abstract_init(method)
     terms = jax.eval_shape(
-        lambda p: method.losses("generator", p, extra, batch(), KEY, jnp.int32(0)).losses, params
+        lambda p: method.losses("generator", Moment(p, extra, batch(), KEY, jnp.int32(0))).losses, params
     )
     assert not any("identity" in name for name in terms) and extra == {}
     assert methods.load(tiny(gan=0.0)).players == {"generator": ("generator",)}
@@ -179,6 +180,6 @@ def test_the_angle_of_the_source_goes_both_ways() -> None:
     fake = generate("face2anime", x, x)
     np.testing.assert_allclose(method.translate(params, extra, x, "face", "anime"), fake, atol=1e-6)
     assert jnp.abs(fake - generate("face2anime", x, x + 0.5)).max() > 1e-4, "and it matters"
-    terms = method.losses("generator", params, extra, images, KEY, jnp.int32(0)).losses
+    terms = method.losses("generator", Moment(params, extra, images, KEY, jnp.int32(0))).losses
     back = generate("anime2face", fake, x)
     assert float(terms["cycle/face2anime"]) == pytest.approx(10 * float(jnp.abs(back - x).mean()), rel=1e-4)

@@ -9,6 +9,7 @@ from xgan_jax import losses
 from xgan_jax import method as methods
 from xgan_jax.baselines.dtn import PUT_THROUGH, REAL, TRANSLATED, Networks, Weights
 from xgan_jax.config import Config, DataConfig
+from xgan_jax.method import Moment
 from xgan_jax.nets.discriminator import DCGANDiscriminator
 
 KEY = jax.random.key(0)
@@ -43,7 +44,7 @@ def test_terms_by_hand_and_who_learns() -> None:
     @jax.jit
     def both(params):
         def total(params, player):
-            terms = method.losses(player, params, extra, images, KEY, jnp.int32(0))
+            terms = method.losses(player, Moment(params, extra, images, KEY, jnp.int32(0)))
             return sum(terms.losses.values()), terms
 
         return {p: jax.grad(total, has_aux=True)(params, p) for p in method.players}

@@ -8,6 +8,7 @@ from xgan_jax import method as methods
 from xgan_jax.baselines import cyclegan
 from xgan_jax.baselines.face2anime import Networks, Weights
 from xgan_jax.config import Config, DataConfig
+from xgan_jax.method import Moment
 
 KEY = jax.random.key(0)
 
@@ -25,7 +26,7 @@ def played(method, params, extra, images):
     """{player: (gradients, terms)}."""
 
     def total(params, player):
-        terms = method.losses(player, params, extra, images, KEY, jnp.int32(0))
+        terms = method.losses(player, Moment(params, extra, images, KEY, jnp.int32(0)))
         return sum(terms.losses.values()), terms
 
     return jax.jit(lambda params: {p: jax.grad(total, has_aux=True)(params, p) for p in method.players})(
@@ -72,7 +73,7 @@ def test_terms_by_hand_over_cyclegan() -> None:
     }
 
     def adversarial(params):
-        terms = method.losses("generator", params, extra, images, KEY, jnp.int32(0)).losses
+        terms = method.losses("generator", Moment(params, extra, images, KEY, jnp.int32(0))).losses
         return sum(float(terms[f"domain_adversarial/{d}"]) for d in ("face", "anime"))
 
     assert adversarial(stepped) < adversarial(params)

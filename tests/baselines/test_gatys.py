@@ -8,6 +8,7 @@ import pytest
 from xgan_jax import method as methods
 from xgan_jax.baselines.gatys import Networks, Weights, gram
 from xgan_jax.config import Config, DataConfig
+from xgan_jax.method import Moment
 
 KEY = jax.random.key(0)
 
@@ -41,7 +42,7 @@ def test_style_is_the_mean_gram_over_all_batches() -> None:
     params, extra = method.init(KEY)
     batches = [batch(jax.random.key(i)) for i in range(3)]
     for images in batches:
-        terms = method.losses("style", params, extra, images, KEY, jnp.int32(0))
+        terms = method.losses("style", Moment(params, extra, images, KEY, jnp.int32(0)))
         extra = extra | terms.extra
     every = np.concatenate([images["anime"] for images in batches]).reshape(9, -1, 3)
     expected = np.einsum("npc,npd->cd", every, every) / (9 * 32 * 32)
@@ -53,7 +54,7 @@ def test_a_translation_takes_the_style_and_keeps_the_content() -> None:
     method = methods.load(tiny(content=1.0, style=100.0, iterations=60))
     params, extra = method.init(KEY)
     images = batch(KEY)
-    extra = extra | method.losses("style", params, extra, images, KEY, jnp.int32(0)).extra
+    extra = extra | method.losses("style", Moment(params, extra, images, KEY, jnp.int32(0))).extra
     made = jax.jit(lambda x: method.translate(params, extra, x, "face", "anime"))(images["face"])
     assert jnp.abs(made).max() <= 1
 

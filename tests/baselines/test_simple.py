@@ -9,6 +9,7 @@ import pytest
 from xgan_jax import method as methods
 from xgan_jax.baselines import mean_difference, regression
 from xgan_jax.config import Config, DataConfig
+from xgan_jax.method import Moment
 
 KEY = jax.random.key(0)
 
@@ -36,7 +37,9 @@ def descended(method, images, steps: int, rate: float):
     @jax.jit
     def step(params, state):
         def total(params):
-            return sum(method.losses(player, params, extra, images, KEY, jnp.int32(0)).losses.values())
+            return sum(
+                method.losses(player, Moment(params, extra, images, KEY, jnp.int32(0))).losses.values()
+            )
 
         value, gradient = jax.value_and_grad(total)(params)
         updates, state = optimizer.update(gradient, state)
@@ -54,7 +57,7 @@ def test_the_vector_becomes_the_difference_of_the_means() -> None:
     params, extra = method.init(KEY)
     for i in range(3):
         part = {domain: x[4 * i : 4 * i + 4] for domain, x in images.items()}
-        terms = method.losses("mean", params, extra, part, KEY, jnp.int32(i))
+        terms = method.losses("mean", Moment(params, extra, part, KEY, jnp.int32(i)))
         extra = terms.extra
     assert terms.losses["difference"] > 0
     difference = images["anime"].mean(0) - images["face"].mean(0)

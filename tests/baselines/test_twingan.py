@@ -8,6 +8,7 @@ import pytest
 from xgan_jax import method as methods
 from xgan_jax.baselines.twingan import Networks, Weights, dragan, growth, mixed
 from xgan_jax.config import Config, DataConfig
+from xgan_jax.method import Moment
 from xgan_jax.nets.layers import double
 from xgan_jax.nets.twingan import BatchRenorm, Discriminator, Encoder, Generator, channels, halve
 
@@ -146,7 +147,7 @@ def test_only_the_layers_of_the_side_learn(trained) -> None:
     @jax.jit
     def gradients(params, step):
         def total(params, player):
-            terms = method.losses(player, params, extra, images, KEY, step)
+            terms = method.losses(player, Moment(params, extra, images, KEY, step))
             return sum(terms.losses.values()), terms
 
         return {p: jax.grad(total, has_aux=True)(params, p) for p in method.players}
@@ -199,7 +200,7 @@ def test_terms_by_hand(trained) -> None:
     z = encode(small["face"], "face")
     same, fake = generate(z, "face", jnp.zeros((2, 3))), generate(z, "anime", c)
     logits = Discriminator(32, 1 / 64).apply({"params": params["discriminator"]["anime"]}, fake, fade)
-    terms = method.losses("generator", params, extra, images, KEY, jnp.int32(25)).losses
+    terms = method.losses("generator", Moment(params, extra, images, KEY, jnp.int32(25))).losses
     expected = {
         "reconstruction/face": jnp.abs(same - small["face"]).mean(),
         "gan/face2anime": jax.nn.softplus(-logits).mean(),
@@ -258,5 +259,5 @@ def test_mixed_touches_the_target_alone() -> None:
 def test_a_phase_has_steps() -> None:
     config = tiny()
     config.weights.growth_steps = 0
-    with pytest.raises(ValueError, match=r"config\.weights\.growth_steps is 0: use one or more"):
+    with pytest.raises(ValueError, match=r"config\.weights\.growth_steps is 0: use 1 or more"):
         methods.load(config)

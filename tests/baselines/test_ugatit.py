@@ -9,6 +9,7 @@ from xgan_jax import losses
 from xgan_jax import method as methods
 from xgan_jax.baselines.ugatit import Networks, Weights
 from xgan_jax.config import Config, DataConfig
+from xgan_jax.method import Moment
 from xgan_jax.nets.ugatit import Attention, Discriminator, Generator, layer_instance_norm
 
 KEY = jax.random.key(0)
@@ -85,7 +86,7 @@ def test_terms_and_players() -> None:
     @jax.jit
     def both(params):
         def total(params, player):
-            terms = method.losses(player, params, extra, images, KEY, jnp.int32(0))
+            terms = method.losses(player, Moment(params, extra, images, KEY, jnp.int32(0)))
             return sum(terms.losses.values()), terms
 
         return {p: jax.grad(total, has_aux=True)(params, p) for p in method.players}

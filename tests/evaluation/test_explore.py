@@ -12,20 +12,36 @@ from xgan_jax import cli
 from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
 from xgan_jax.evaluation import explore, grid, translate
-from xgan_jax.method import Method, Terms
+from xgan_jax.method import Method
+from xgan_jax.runs.load import Run
 from xgan_jax.xgan import Networks, Weights
 
-BARE = Method(lambda key: ({}, {}), {}, lambda *_: Terms({}, {}, {}), lambda p, e, x, s, t: -x)
-WHOLE = Method(
-    BARE.init,
-    {},
-    BARE.losses,
-    BARE.translate,
-    embed=lambda p, e, x, domain: x.mean((1, 2)),
-    generate=lambda p, e, z, target: jnp.broadcast_to(z[:, None, None], (len(z), 32, 32, 3)),
-    translate_like=lambda p, e, x, reference, s, t: reference,
-    mix=lambda p, e, x, s, t, amount: (1 - amount) * x + amount * jnp.ones_like(x),
-)
+CONFIG = Config("xgan", Networks(), Weights(), DataConfig(size=32))
+
+
+class Bare(Method):
+    def init(self, key):
+        return {}, {}
+
+    def translate(self, params, extra, images, source, target):
+        return -images
+
+
+class Whole(Bare):
+    def embed(self, params, extra, images, domain):
+        return images.mean((1, 2))
+
+    def generate(self, params, extra, z, target):
+        return jnp.broadcast_to(z[:, None, None], (len(z), 32, 32, 3))
+
+    def translate_like(self, params, extra, images, reference, source, target):
+        return reference
+
+    def mix(self, params, extra, images, source, target, amount):
+        return (1 - amount) * images + amount * jnp.ones_like(images)
+
+
+BARE, WHOLE = Bare(CONFIG), Whole(CONFIG)
 
 
 @pytest.fixture
@@ -33,8 +49,8 @@ def use(records: Path, monkeypatch: pytest.MonkeyPatch):
     """Makes every run one of the given method, on the embedded records."""
     config = Config("xgan", Networks(), Weights(), DataConfig(path=str(records), size=32))
 
-    def use(method: Method) -> translate.Run:
-        run = translate.Run(config, method, {}, {}, 7, {d: "none" for d in config.data.domains})
+    def use(method: Method) -> Run:
+        run = Run(config, method, {}, {}, 7, {d: "none" for d in config.data.domains})
         monkeypatch.setattr(explore, "load_run", lambda *_: run)
         monkeypatch.setattr(translate, "load_run", lambda *_: run)
         return run

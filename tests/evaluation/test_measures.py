@@ -1,6 +1,5 @@
 """The judge, the figures it gives, their page, and the best checkpoint."""
 
-import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -16,6 +15,7 @@ from xgan_jax.data import synthetic
 from xgan_jax.data.augment import to_float
 from xgan_jax.data.prepare import prepare
 from xgan_jax.evaluation import measures
+from xgan_jax.method import Moment
 from xgan_jax.readers import judge as judges
 from xgan_jax.readers.labels import Attribute
 from xgan_jax.runs.checkpoint import CheckpointError
@@ -113,7 +113,9 @@ def test_a_judge_can_teach(drawn: Path, judge: judges.Judge, monkeypatch: pytest
     method = methods.load(asked)
     params, extra = method.init(jax.random.key(0))
     images = {d: jax.random.uniform(jax.random.key(1), (4, 32, 32, 3), minval=-1) for d in asked.data.domains}
-    terms = method.losses("generator", params, extra, images, jax.random.key(2), jnp.zeros((), jnp.int32))
+    terms = method.losses(
+        "generator", Moment(params, extra, images, jax.random.key(2), jnp.zeros((), jnp.int32))
+    )
     assert 0 < terms.losses["teacher/face"] < 10  # its features have unit spread
     assert not any("teacher" in networks for networks in method.players.values())
     forget(drawn, judge)
@@ -156,7 +158,8 @@ def test_agreement_with_references(drawn: Path, judge: judges.Judge) -> None:
     test = measures.TestSet(asked.data)
 
     def agreement(like):
-        run = Run(asked, dataclasses.replace(method, translate_like=like), {}, {}, 1, {})
+        method.translate_like = like
+        run = Run(asked, method, {}, {}, 1, {})
         faces = test.pictures["face"]
         return measures.reference_agreement(run, judge, faces, "face", "anime", test)["hair"]
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from xgan_jax.config import Config, DataConfig, RunConfig
 from xgan_jax.evaluation import grid, translate
-from xgan_jax.method import Method, Terms
+from xgan_jax.method import Method
 from xgan_jax.runs.checkpoint import CheckpointError
 from xgan_jax.training import loop
 from xgan_jax.xgan import Networks, Weights
@@ -50,13 +50,17 @@ def test_eval_draws_both_directions_and_says_what(run: Path, tmp_path: Path) -> 
 def test_attention_is_a_column_of_its_own() -> None:
     """Blue where the network does not look, red where it does, over the picture."""
 
-    def translate_(params, extra, images, source, target):
-        return -images
+    class Attentive(Method):
+        def init(self, key):
+            return {}, {}
 
-    def attend(params, extra, images, source, target):
-        return jnp.zeros((len(images), 4, 4)).at[:, 0, 0].set(7.0)
+        def translate(self, params, extra, images, source, target):
+            return -images
 
-    method = Method(lambda key: ({}, {}), {}, lambda *_: Terms({}, {}, {}), translate_, attend=attend)
+        def attend(self, params, extra, images, source, target):
+            return jnp.zeros((len(images), 4, 4)).at[:, 0, 0].set(7.0)
+
+    method = Attentive(Config("xgan", Networks(), Weights()))
     pictures = {d: np.full((2, 16, 16, 3), 128, np.uint8) for d in ("face", "anime")}
     sheets = grid.translations(grid.make_sampler(method, tuple(pictures)), {}, {}, pictures)
     sheet = sheets["face2anime"][grid.HEADER :]

@@ -21,6 +21,8 @@ from xgan_jax.runs import checkpoint
 from xgan_jax.runs import state as states
 from xgan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from xgan_jax.training import loop
+from xgan_jax.training.log import NonFiniteError
+from xgan_jax.training.signals import Stopped
 from xgan_jax.xgan import Networks, Weights
 
 ROOT = Path(__file__).parents[2]
@@ -188,7 +190,7 @@ def test_signals_save_and_exit(
         return line(step, *rest)
 
     monkeypatch.setattr(loop, "_line", signal_at_step_6)
-    with pytest.raises(loop.Stopped) as stopped:
+    with pytest.raises(Stopped) as stopped:
         loop.train(run_config(records), workdir)
     assert stopped.value.code == 128 + number
     monkeypatch.undo()
@@ -206,22 +208,24 @@ def test_not_finite_stops_with_the_name_of_the_term(
     workdir = tmp_path / "run"
     loop.train(run_config(records, run__steps=5), workdir)
     good = bits(workdir, records, 5)
-    reconstruction = loop.methods.load
+    reconstruction = methods.load
 
     def poisoned(config: Config):
         method = reconstruction(config)
+        sound = method.losses
 
-        def losses(player, params, extra, batch, key, step):
-            terms = method.losses(player, params, extra, batch, key, step)
+        def losses(player, now):
+            terms = sound(player, now)
             if player == "generator":
-                bad = jax.numpy.where(step == 7, jax.numpy.nan, 0.0)
+                bad = jax.numpy.where(now.step == 7, jax.numpy.nan, 0.0)
                 terms.losses["semantic/face2anime"] += bad
             return terms
 
-        return dataclasses.replace(method, losses=losses)
+        method.losses = losses
+        return method
 
-    monkeypatch.setattr(loop.methods, "load", poisoned)
-    with pytest.raises(loop.NonFiniteError, match=r"step 8: .*semantic/face2anime.* checkpoint of step 5"):
+    monkeypatch.setattr(methods, "load", poisoned)
+    with pytest.raises(NonFiniteError, match=r"step 8: .*semantic/face2anime.* checkpoint of step 5"):
         loop.train(run_config(records, run__checkpoint_every=100), workdir)
     monkeypatch.undo()
     assert max(int(p.name) for p in (workdir / "checkpoints").iterdir()) == 5

@@ -13,7 +13,7 @@ import pytest
 from xgan_jax import losses as formulas
 from xgan_jax import method as methods
 from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig
-from xgan_jax.method import Method, Terms
+from xgan_jax.method import Method, Moment, Terms
 from xgan_jax.nets.discriminator import Discriminator
 from xgan_jax.runs import state as states
 from xgan_jax.training import sharding
@@ -85,37 +85,43 @@ def assert_same_bits(a, b) -> None:
 # --- What the step promises to any method, shown by one whose numbers can be worked out ------------------
 
 
-def toy(fault: str = "") -> Method:
+class Toy(Method):
     """Two players that look at each other's parameters, a frozen network, a counter, and a clip."""
 
-    def init(key):
+    def __init__(self, fault: str = ""):
+        self.fault = fault
+        self.players = {"generator": ("a",), "discriminator": ("b",)}
+
+    def init(self, key):
         params = {name: {"w": jnp.array([value])} for name, value in (("a", 1.0), ("b", 3.0), ("still", 7.0))}
         return params, {"counter": jnp.zeros(())}
 
-    def losses(player, params, extra, batch, key, step):
-        a, b, still = (params[n]["w"].sum() for n in ("a", "b", "still"))
-        if player == "generator":
-            loss = jnp.square(a - b)
-            if fault == "loss":
-                loss = loss + jnp.where(step == 1, jnp.inf, 0.0)
-            if fault == "gradient":  # the value stays finite
-                loss = loss + jnp.sqrt(jnp.where(step == 1, 0.0, 1.0) * jnp.square(a))
-            measures = {"draw": jax.random.uniform(key), "brightest": batch["face"].max()}
-            return Terms({"pull": loss}, measures, {"counter": extra["counter"] + 1})
+    def generator_losses(self, now):
+        a, b = (now.params[n]["w"].sum() for n in ("a", "b"))
+        loss = jnp.square(a - b)
+        if self.fault == "loss":
+            loss = loss + jnp.where(now.step == 1, jnp.inf, 0.0)
+        if self.fault == "gradient":  # the value stays finite
+            loss = loss + jnp.sqrt(jnp.where(now.step == 1, 0.0, 1.0) * jnp.square(a))
+        measures = {"draw": jax.random.uniform(now.key), "brightest": now.batch["face"].max()}
+        return Terms({"pull": loss}, measures, {"counter": now.extra["counter"] + 1})
+
+    def discriminator_losses(self, now):
+        a, b, still = (now.params[n]["w"].sum() for n in ("a", "b", "still"))
         return Terms({"push": jnp.square(b - a) + 0 * still}, {}, {})
 
-    def project(params):
+    def project(self, params):
         return params | {"b": {"w": jnp.clip(params["b"]["w"], -2.5, 2.5)}}
 
-    players = {"generator": ("a",), "discriminator": ("b",)}
-    return Method(init, players, losses, lambda p, e, x, s, t: x, project=project)
+    def translate(self, params, extra, images, source, target):
+        return images
 
 
 def toy_program(fault: str = "") -> Program:
     config = tiny()
     config.data.size, config.run.batch_size = 32, 2
     config.optimizer = OptimizerConfig(learning_rate=0.25, discriminator_scale=2.0, ema_decay=0.5)
-    return Program(config, 1, toy(fault))
+    return Program(config, 1, Toy(fault))
 
 
 def test_players_move_at_once_then_projection_then_average() -> None:
@@ -238,7 +244,8 @@ def test_each_player_moves_its_own_networks_only(one: Program) -> None:
     @jax.jit
     def gradients(params):
         def total(params, player):
-            terms = method.losses(player, params, extra, images, jax.random.key(1), jnp.int32(0))
+            now = Moment(params, extra, images, jax.random.key(1), jnp.int32(0))
+            terms = method.losses(player, now)
             return sum(terms.losses.values())
 
         gradients = {player: jax.grad(total)(params, player) for player in method.players}
@@ -258,12 +265,14 @@ def test_a_bad_step_changes_nothing_but_the_count(one: Program, where: str) -> N
     program, start = one, one.create()
     if where == "batch":
         config = tiny(norm="batch")  # its moving averages must not be spoilt either
-        sound = methods.load(config)
+        method = methods.load(config)
+        sound = method.losses
 
-        def poisoned(player, params, extra, batch, key, step):
-            return sound.losses(player, params, extra, {d: x / 0.0 for d, x in batch.items()}, key, step)
+        def poisoned(player, now):
+            return sound(player, dataclasses.replace(now, batch={d: x / 0.0 for d, x in now.batch.items()}))
 
-        program = Program(config, 1, dataclasses.replace(sound, losses=poisoned))
+        method.losses = poisoned
+        program = Program(config, 1, method)
         start = program.create()
         assert set(start.extra) == {"encoder", "decoder"}
     else:
@@ -302,8 +311,8 @@ def test_translations_are_computed_once_for_both_players(one: Program) -> None:
     def gradients_of(*players):
         def gradients(params, images):
             def total(mine, player):
-                arguments = (player, params | mine, extra, images, jax.random.key(0), jnp.int32(0))
-                return sum(method.losses(*arguments).losses.values())
+                now = Moment(params | mine, extra, images, jax.random.key(0), jnp.int32(0))
+                return sum(method.losses(player, now).losses.values())
 
             return [jax.grad(total)({n: params[n] for n in method.players[p]}, p) for p in players]
 

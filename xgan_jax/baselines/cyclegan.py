@@ -11,15 +11,28 @@ the first convolution takes off again without a trace; so it is a ramp that rise
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from xgan_jax import losses
-from xgan_jax.config import Config
-from xgan_jax.method import Extra, Images, Method, Params, Terms, load_frozen
+from xgan_jax.config import Config, number
+from xgan_jax.method import (
+    Direction,
+    Extra,
+    Images,
+    Losses,
+    Method,
+    Moment,
+    Params,
+    Terms,
+    load_frozen,
+    two_domains,
+    weighted,
+)
 from xgan_jax.nets.layers import deinterleave, interleave
 from xgan_jax.nets.resnet import PatchDiscriminator, ResNetGenerator
 
@@ -28,9 +41,9 @@ from xgan_jax.nets.resnet import PatchDiscriminator, ResNetGenerator
 class Networks:
     """Appendix 7.2: 9 residual blocks from 256 px on, 6 below."""
 
-    blocks: int = 9
-    width: int = 64
-    discriminator_width: int = 64
+    blocks: int = number(9, least=1)
+    width: int = number(64, least=1)
+    discriminator_width: int = number(64, least=1)
     angle: str = ""  # "package.module:function" of a network of angles, see `method.load_frozen`
     resize: bool = False  # enlarge by nearest neighbour and convolution, against checkerboards
 
@@ -80,129 +93,172 @@ def ramp(degrees: Float[Array, "b"], size: int) -> Float[Array, "b s s 1"]:
     return jnp.cos(angle) * at[:, None, None] - jnp.sin(angle) * at[None, :, None]
 
 
-def build(config: Config) -> Method:
-    """CycleGAN as `config` describes it.
+class CycleGAN(Method):
+    """Generators G_st and G_ts, and a patch discriminator D_t for each domain."""
 
-    Raises:
-      ValueError: there are not two domains, or the network of angles does not load.
-    """
-    networks: Networks = config.networks
-    weights: Weights = config.weights
-    if len(config.data.domains) != 2:
-        raise ValueError(f"config.data.domains is {config.data.domains}: CycleGAN needs two domains.")
-    first, second = config.data.domains
-    directions = ((first, second), (second, first))
-    size = config.data.size
-    dtype = jnp.dtype(config.run.compute_dtype)
-    generator = ResNetGenerator(networks.blocks, networks.width, networks.resize, dtype)
-    discriminator = PatchDiscriminator(networks.discriminator_width, dtype)
-    angle_params, angle = load_frozen(config, "angle") if networks.angle else (None, None)
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.first, self.second = two_domains(config, "CycleGAN needs")
+        n: Networks = config.networks
+        w: Weights = config.weights
+        self.weights = w
+        self.generator = ResNetGenerator(n.blocks, n.width, n.resize, self.dtype)
+        self.discriminator = PatchDiscriminator(n.discriminator_width, self.dtype)
+        self.angle = load_frozen(config, "angle") if n.angle else None
+        self.players = {"generator": ("generator",)}
+        if w.gan:
+            self.players["discriminator"] = ("discriminator",)
 
-    def init(key: Key[Array, ""]) -> tuple[Params, Extra]:
+    def init(self, key: Key[Array, ""]) -> tuple[Params, Extra]:
         keys = jax.random.split(key, 4)
-        picture = jnp.zeros((1, size, size, 3))
-        given = jnp.zeros((1, size, size, 4 if networks.angle else 3))
+        given = self.blank(4 if self.angle else 3)
         params: Params = {
             "generator": {
-                f"{s}2{t}": generator.init(k, given)["params"]
-                for (s, t), k in zip(directions, keys[:2], strict=True)
+                f"{s}2{t}": self.generator.init(k, given)["params"]
+                for (s, t), k in zip(self.directions, keys[:2], strict=True)
             }
         }
-        if networks.angle:
-            params["angle"] = angle_params
         extra: Extra = {}
-        if weights.gan:
+        if self.angle:
+            params["angle"], _ = self.angle
+        if self.weights.gan:
             params["discriminator"] = {
-                t: discriminator.init(k, picture)["params"]
-                for (_, t), k in zip(directions, keys[2:], strict=True)
+                t: self.discriminator.init(k, self.blank())["params"]
+                for (_, t), k in zip(self.directions, keys[2:], strict=True)
             }
-            if weights.pool:
-                shape = (weights.pool, size, size, 3)
-                extra["pool"] = {
-                    t: {"images": jnp.zeros(shape), "count": jnp.int32(0)} for _, t in directions
-                }
+        if self.weights.gan and self.weights.pool:
+            shape = (self.weights.pool, self.size, self.size, 3)
+            extra["pool"] = {
+                t: {"images": jnp.zeros(shape), "count": jnp.int32(0)} for _, t in self.directions
+            }
         return params, extra
 
-    def generate(
-        params: Params, source: str, target: str, images: Images, tilted_as: Images | None = None
+    def generate_from(
+        self, params: Params, source: str, target: str, images: Images, tilted_as: Images | None = None
     ) -> Images:
-        """Pictures of `target`; the angle, where there is one, is that of `tilted_as` (default `images`)."""
-        if angle is not None:
+        """G_st(x); the angle, where there is one, is that of `tilted_as` (default `images`)."""
+        if self.angle:
+            _, read = self.angle
             frozen = lax.stop_gradient(params["angle"])
-            degrees = lax.stop_gradient(angle(frozen, images if tilted_as is None else tilted_as))
+            degrees = lax.stop_gradient(read(frozen, images if tilted_as is None else tilted_as))
             images = jnp.concatenate([images, ramp(degrees, images.shape[1])], -1)
-        picture = generator.apply({"params": params["generator"][f"{source}2{target}"]}, images)
+        picture = self.generator.apply({"params": params["generator"][f"{source}2{target}"]}, images)
         assert isinstance(picture, jax.Array)  # and no state beside it: none is mutable
         return picture
 
-    def discriminate(params: Params, domain: str, images: Images) -> Float[Array, "b p q"]:
-        logits = discriminator.apply({"params": params["discriminator"][domain]}, images)
+    def discriminate(self, params: Params, domain: str, images: Images) -> Float[Array, "b p q"]:
+        """D_domain's logits, one a patch."""
+        logits = self.discriminator.apply({"params": params["discriminator"][domain]}, images)
         assert isinstance(logits, jax.Array)
         return logits
 
-    def translations(params: Params, batch: dict[str, Images]) -> dict[str, tuple[Images, Images | None]]:
-        """{target: (translation, what the same generator makes of a picture already there)}."""
-        made: dict[str, tuple[Images, Images | None]] = {}
-        for s, t in directions:
-            if weights.identity:
-                both = generate(params, s, t, interleave([batch[s], batch[t]]))
-                fake, same = deinterleave(both, 2)
-                made[t] = fake, same
-            else:
-                made[t] = generate(params, s, t, batch[s]), None
-        return made
+    def translate(self, params: Params, extra: Extra, images: Images, source: str, target: str) -> Images:
+        if source == target:  # what the generator into this domain leaves of its own pictures
+            source = self.second if target == self.first else self.first
+        return self.generate_from(params, source, target, images)
 
-    def generator_losses(params: Params, batch: dict[str, Images]) -> Terms:
-        terms: dict[str, Array] = {}
-        made = translations(params, batch)
-        for s, t in directions:
-            fake, same = made[t]
-            if weights.gan:
-                logits = discriminate(params, t, fake)
-                terms[f"gan/{s}2{t}"] = weights.gan * losses.gan_generator(logits, "lsgan")
-            if weights.cycle:
-                back = generate(params, t, s, fake, tilted_as=batch[s])
-                terms[f"cycle/{s}2{t}"] = weights.cycle * losses.cycle(batch[s], back)
-            if same is not None:
-                terms[f"identity/{s}2{t}"] = weights.identity * losses.identity(batch[t], same)
+    # What each player minimises.
+
+    def generator_losses(self, now: Moment) -> Terms:
+        w = self.weights
+        terms = weighted(Seen(self, now), {self.gan: w.gan, self.cycle: w.cycle, self.identity: w.identity})
         return Terms(terms, {}, {})
 
-    def discriminator_losses(
-        params: Params, extra: Extra, batch: dict[str, Images], key: Key[Array, ""]
-    ) -> Terms:
-        terms: dict[str, Array] = {}
-        measures: dict[str, Array] = {}
-        made = translations(params, batch)
-        pools: dict[str, Pool] = {}
-        for i, (s, t) in enumerate(directions):
-            fake = lax.stop_gradient(made[t][0])
-            if weights.pool:
-                fake, pools[t] = from_pool(extra["pool"][t], fake, jax.random.fold_in(key, i))
-            real_logits, fake_logits = discriminate(params, t, batch[t]), discriminate(params, t, fake)
-            loss = losses.gan_discriminator(real_logits, fake_logits, "lsgan")
-            terms[f"discriminator/{s}2{t}"] = weights.gan * loss
-            right = jnp.stack([(real_logits > 0.5).mean(), (fake_logits < 0.5).mean()])
-            measures[f"discriminator_accuracy/{t}"] = right.mean()
-        return Terms(terms, measures, {"pool": pools} if pools else {})
+    def discriminator_losses(self, now: Moment) -> Terms:
+        seen = Seen(self, now)
+        terms = weighted(seen, {self.discriminator_gan: self.weights.gan})
+        pools = seen.shown[1]
+        return Terms(terms, self.discriminator_accuracy(seen), {"pool": pools} if pools else {})
 
-    def all_losses(
-        player: str,
-        params: Params,
-        extra: Extra,
-        batch: dict[str, Images],
-        key: Key[Array, ""],
-        step: Int[Array, ""],
-    ) -> Terms:
-        if player == "discriminator":
-            return discriminator_losses(params, extra, batch, key)
-        return generator_losses(params, batch)
+    # The losses.
 
-    def translate(params: Params, extra: Extra, images: Images, source: str, target: str) -> Images:
-        if source == target:  # what the generator into this domain leaves of its own pictures
-            source = second if target == first else first
-        return generate(params, source, target, images)
+    def gan(self, seen: "Seen") -> Losses:
+        """E (D_t(G_st(x)) - 1)^2 (section 4): translations look like the target domain."""
+        return {
+            f"gan/{s}2{t}": losses.gan_generator(
+                self.discriminate(seen.params, t, seen.translations[s, t]), "lsgan"
+            )
+            for s, t in self.directions
+        }
 
-    players: dict[str, tuple[str, ...]] = {"generator": ("generator",)}
-    if weights.gan:
-        players["discriminator"] = ("discriminator",)
-    return Method(init, players, all_losses, translate)
+    def cycle(self, seen: "Seen") -> Losses:
+        """E |x - G_ts(G_st(x))| (eq. 2)."""
+        return {
+            f"cycle/{s}2{t}": losses.cycle(
+                seen.batch[s],
+                self.generate_from(seen.params, t, s, seen.translations[s, t], tilted_as=seen.batch[s]),
+            )
+            for s, t in self.directions
+        }
+
+    def identity(self, seen: "Seen") -> Losses:
+        """E |x_t - G_st(x_t)| (section 5.2): a picture already of the target stays as it is."""
+        return {
+            f"identity/{s}2{t}": losses.identity(seen.batch[t], seen.same[s, t]) for s, t in self.directions
+        }
+
+    def discriminator_gan(self, seen: "Seen") -> Losses:
+        """E [(D_t(x_t) - 1)^2 + D_t(shown)^2] / 2 (section 4): real pictures from past translations."""
+        return {
+            f"discriminator/{s}2{t}": losses.gan_discriminator(*seen.logits[t], "lsgan")
+            for s, t in self.directions
+        }
+
+    def discriminator_accuracy(self, seen: "Seen") -> Losses:
+        """How often each discriminator is right about a patch; chance is 1/2."""
+        found = {}
+        for t, (real, fake) in seen.logits.items():
+            right = jnp.stack([(real > 0.5).mean(), (fake < 0.5).mean()])
+            found[f"discriminator_accuracy/{t}"] = right.mean()
+        return found
+
+
+class Seen:
+    """What the losses of a step share: each is computed once, when it is first asked for."""
+
+    def __init__(self, model: CycleGAN, now: Moment):
+        self.model, self.extra, self.key = model, now.extra, now.key
+        self.params, self.batch = now.params, now.batch
+
+    @cached_property
+    def _drawn(self) -> dict[Direction, list[Images]]:
+        """Translations, and with the identity loss what the same generator makes of the target's own."""
+        model, drawn = self.model, {}
+        for s, t in model.directions:
+            given = [self.batch[s], self.batch[t]] if model.weights.identity else [self.batch[s]]
+            pictures = model.generate_from(self.params, s, t, interleave(given))
+            drawn[s, t] = deinterleave(pictures, len(given))
+        return drawn
+
+    @property
+    def translations(self) -> dict[Direction, Images]:
+        """{(source, target): G_st(x)}."""
+        return {direction: drawn[0] for direction, drawn in self._drawn.items()}
+
+    @property
+    def same(self) -> dict[Direction, Images]:
+        """{(source, target): G_st(x_t)}, with the identity loss."""
+        return {direction: drawn[1] for direction, drawn in self._drawn.items()}
+
+    @cached_property
+    def shown(self) -> tuple[dict[str, Images], dict[str, Pool]]:
+        """What the discriminators are shown for translations into {target}, and the pools after it."""
+        shown, pools = {}, {}
+        for i, (s, t) in enumerate(self.model.directions):
+            shown[t] = lax.stop_gradient(self.translations[s, t])
+            if self.model.weights.pool:
+                key = jax.random.fold_in(self.key, i)
+                shown[t], pools[t] = from_pool(self.extra["pool"][t], shown[t], key)
+        return shown, pools
+
+    @cached_property
+    def logits(self) -> dict[str, tuple[Float[Array, "b p q"], Float[Array, "b p q"]]]:
+        """{domain: its discriminator's of real pictures, and of those it is shown}."""
+        judge = self.model.discriminate
+        return {
+            t: (judge(self.params, t, self.batch[t]), judge(self.params, t, self.shown[0][t]))
+            for _, t in self.model.directions
+        }
+
+
+build = CycleGAN

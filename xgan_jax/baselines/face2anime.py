@@ -8,27 +8,27 @@ The plan's text has the encoders minimise what is the domain discriminator's own
 they maximise, behind a gradient reversal.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Key
 
 from xgan_jax import losses
 from xgan_jax.baselines import cyclegan
-from xgan_jax.config import Config
-from xgan_jax.method import Extra, Images, Method, Params, Terms
+from xgan_jax.config import Config, number, require
+from xgan_jax.method import Embeddings, Extra, Images, Losses, Moment, Params, Terms, weighted
 from xgan_jax.nets.discriminator import DomainClassifier
-from xgan_jax.nets.resnet import ResNetGenerator
 
 
 @dataclass
 class Networks(cyclegan.Networks):
     """CycleGAN's, and the domain discriminator's convolutions."""
 
-    blocks: int = 6
-    classifier_layers: int = 2
+    blocks: int = number(6, least=1)
+    classifier_layers: int = number(2, least=0)
 
 
 @dataclass
@@ -40,77 +40,98 @@ class Weights(cyclegan.Weights):
     semantic: float = 1.0
 
 
-def build(config: Config) -> Method:
+class Face2Anime(cyclegan.CycleGAN):
+    """CycleGAN whose generators' encoder halves share an embedding, and a classifier of its domain."""
+
+    weights: Weights
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        n: Networks = config.networks
+        layers, side = n.classifier_layers, self.size // 4
+        self.classifier = DomainClassifier(1, 64, layers, True, self.dtype, side)
+        self.embedding_size = side * side * (n.width << 2)
+        if self.weights.domain_adversarial:
+            self.players["generator"] = ("generator", "classifier")
+
+    def init(self, key: Key[Array, ""]) -> tuple[Params, Extra]:
+        params, extra = super().init(key)
+        if self.weights.domain_adversarial:
+            z = jnp.zeros((1, self.embedding_size))
+            params["classifier"] = self.classifier.init(jax.random.fold_in(key, 1), z)["params"]
+        return params, extra
+
+    def encode(self, params: Params, source: str, target: str, images: Images) -> Embeddings:
+        """e_s(x): what the residual blocks of the generator source -> target are given, flat."""
+        variables = {"params": params["generator"][f"{source}2{target}"]}
+        _, state = self.generator.apply(variables, images, mutable=["intermediates"])
+        z: Any = state["intermediates"]["encoded"][0]
+        return z.reshape(len(images), -1).astype(jnp.float32)
+
+    def embed(self, params: Params, extra: Extra, images: Images, domain: str) -> Embeddings:
+        other = self.second if domain == self.first else self.first
+        return self.encode(params, domain, other, images)
+
+    def generator_losses(self, now: Moment) -> Terms:
+        terms, seen, w = super().generator_losses(now), Encoded(self, now), self.weights
+        added = weighted(seen, {self.domain_adversarial: w.domain_adversarial, self.semantic: w.semantic})
+        measures = self.classifier_accuracy(seen) if w.domain_adversarial else {}
+        return Terms(terms.losses | added, terms.measures | measures, terms.extra)
+
+    def domain_adversarial(self, seen: "Encoded") -> Losses:
+        """L_dom = E (c(e_s(x)) - s)^2: the classifier minimises; the encoders, reversed, maximise."""
+        return {
+            f"domain_adversarial/{s}": jnp.square(seen.answers[s] - i).mean()
+            for i, s in enumerate(self.domains)
+        }
+
+    def semantic(self, seen: "Encoded") -> Losses:
+        """L_sem = E |e_s(x) - e_t(G_st(x))|: a translation is encoded as its source was."""
+        terms = {}
+        for s, t in self.directions:
+            # The same numbers as CycleGAN's own translation: the compiler makes it once.
+            translation = self.generate_from(seen.params, s, t, seen.batch[s])
+            again = self.encode(seen.params, t, s, translation)
+            terms[f"semantic/{s}2{t}"] = losses.semantic(seen.z[s], again)
+        return terms
+
+    def classifier_accuracy(self, seen: "Encoded") -> Losses:
+        """Chance is 1/2."""
+        right = [((seen.answers[s] > 0.5) == i).mean() for i, s in enumerate(self.domains)]
+        return {"classifier_accuracy": jnp.stack(right).mean()}
+
+
+class Encoded:
+    """What the added losses share: each is computed once, when it is first asked for."""
+
+    def __init__(self, model: Face2Anime, now: Moment):
+        self.model, self.params, self.batch = model, now.params, now.batch
+
+    @cached_property
+    def z(self) -> dict[str, Embeddings]:
+        """{domain: e_s(x)}."""
+        return {s: self.model.encode(self.params, s, t, self.batch[s]) for s, t in self.model.directions}
+
+    @cached_property
+    def answers(self) -> dict[str, Array]:
+        """{domain: the classifier's logits, `[n, 1]`, behind the gradient reversal}."""
+        return {
+            domain: self.model.classifier.apply(
+                {"params": self.params["classifier"]}, losses.reverse_gradient(z, jnp.ones(()))
+            )  # type: ignore[misc]
+            for domain, z in self.z.items()
+        }
+
+
+def build(config: Config) -> Face2Anime:
     """Face2Anime as `config` describes it.
 
     Raises:
       ValueError: there are not two domains, or an angle channel is asked for.
     """
-    networks: Networks = config.networks
-    weights: Weights = config.weights
-    if networks.angle:
-        raise ValueError(
-            f"config.networks.angle is {networks.angle!r}: Face2Anime has no angle channel; use "
-            "configs/cyclegan_angle.py, or leave it empty."
-        )
-    base = cyclegan.build(config)
-    first, second = config.data.domains
-    directions = ((first, second), (second, first))
-    size = config.data.size
-    dtype = jnp.dtype(config.run.compute_dtype)
-    generator = ResNetGenerator(networks.blocks, networks.width, networks.resize, dtype)
-    side, channels = size // 4, networks.width << 2
-    classifier = DomainClassifier(1, 64, networks.classifier_layers, True, dtype, side)
-
-    def init(key: Key[Array, ""]) -> tuple[Params, Extra]:
-        params, extra = base.init(key)
-        if weights.domain_adversarial:
-            z = jnp.zeros((1, side * side * channels))
-            params["classifier"] = classifier.init(jax.random.fold_in(key, 1), z)["params"]
-        return params, extra
-
-    def encode(params: Params, source: str, target: str, images: Images) -> Float[Array, "b e"]:
-        """What the residual blocks of the generator source -> target are given, flat."""
-        variables = {"params": params["generator"][f"{source}2{target}"]}
-        _, state = generator.apply(variables, images, mutable=["intermediates"])
-        z: Any = state["intermediates"]["encoded"][0]
-        return z.reshape(len(images), -1).astype(jnp.float32)
-
-    def added(params: Params, extra: Extra, batch: dict[str, Images]) -> Terms:
-        terms: dict[str, Array] = {}
-        correct = []
-        for i, (s, t) in enumerate(directions):
-            z = encode(params, s, t, batch[s])
-            if weights.domain_adversarial:
-                seen = losses.reverse_gradient(z, jnp.ones(()))
-                logits: Any = classifier.apply({"params": params["classifier"]}, seen)
-                terms[f"domain_adversarial/{s}"] = weights.domain_adversarial * jnp.square(logits - i).mean()
-                correct.append(((logits > 0.5) == i).mean())
-            if weights.semantic:
-                # The same numbers as the base's own translation: the compiler makes it once.
-                fake = base.translate(params, extra, batch[s], s, t)
-                error = losses.semantic(z, encode(params, t, s, fake))
-                terms[f"semantic/{s}2{t}"] = weights.semantic * error
-        return Terms(terms, {"classifier_accuracy": jnp.stack(correct).mean()} if correct else {}, {})
-
-    def all_losses(
-        player: str,
-        params: Params,
-        extra: Extra,
-        batch: dict[str, Images],
-        key: Key[Array, ""],
-        step: Int[Array, ""],
-    ) -> Terms:
-        terms = base.losses(player, params, extra, batch, key, step)
-        if player == "discriminator":
-            return terms
-        more = added(params, extra, batch)
-        return Terms(terms.losses | more.losses, terms.measures | more.measures, terms.extra)
-
-    def embed(params: Params, extra: Extra, images: Images, domain: str) -> Float[Array, "b e"]:
-        return encode(params, domain, second if domain == first else first, images)
-
-    players = dict(base.players)
-    if weights.domain_adversarial:
-        players["generator"] = ("generator", "classifier")
-    return replace(base, init=init, players=players, losses=all_losses, embed=embed)
+    require(
+        not config.networks.angle,
+        f"config.networks.angle is {config.networks.angle!r}: Face2Anime has no angle channel; use "
+        "configs/cyclegan_angle.py, or leave it empty.",
+    )
+    return Face2Anime(config)

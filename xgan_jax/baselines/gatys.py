@@ -12,10 +12,13 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
-from xgan_jax.config import Config
-from xgan_jax.method import Extra, Images, Method, Params, Terms, load_frozen
+from xgan_jax.config import Config, number
+from xgan_jax.method import Extra, Images, Method, Moment, Params, Terms, load_frozen
+
+Gram = Float[Array, "c c"]
+Maps = Float[Array, "b h w c"]
 
 
 @dataclass
@@ -33,32 +36,34 @@ class Weights:
     content: float = 1.0
     style: float = 1000.0
     iterations: int = 100
-    rate: float = 0.05  # Adam's, where the paper has L-BFGS, whose line search would tie a batch together
+    # Adam's, where the paper has L-BFGS, whose line search would tie a batch together.
+    rate: float = number(0.05, above=0)
 
 
-def gram(maps: Float[Array, "b h w c"]) -> Float[Array, "b c c"]:
+def gram(maps: Maps) -> Float[Array, "b c c"]:
     """Products of channels, the mean over pixels (equation 3 over the map's size)."""
     return jnp.einsum("bhwc,bhwd->bcd", maps, maps) / (maps.shape[1] * maps.shape[2])
 
 
-def build(config: Config) -> Method:
-    """Style transfer as `config` describes it.
+class StyleTransfer(Method):
+    """A frozen network; the domains' mean Gram matrices, and of how many batches, are extra state."""
 
-    Raises:
-      ValueError: the frozen network does not load.
-    """
-    weights: Weights = config.weights
-    domains = tuple(config.data.domains)
-    size = config.data.size
-    frozen, features = load_frozen(config, "features")
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.weights: Weights = config.weights
+        self.frozen, self.features = load_frozen(config, "features")
+        self.players = {"style": ()}
 
-    def init(key: Key[Array, ""]) -> tuple[Params, Extra]:
-        picture = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-        _, maps = jax.eval_shape(features, frozen, picture)
-        styles = {d: [jnp.zeros((m.shape[-1], m.shape[-1])) for m in maps] for d in domains}
-        return {"features": frozen}, {"style": styles, "count": jnp.zeros(())}
+    def init(self, key: Key[Array, ""]) -> tuple[Params, Extra]:
+        _, maps = jax.eval_shape(self.features, self.frozen, self.blank())
+        styles = {d: [jnp.zeros((m.shape[-1], m.shape[-1])) for m in maps] for d in self.domains}
+        return {"features": self.frozen}, {"style": styles, "count": jnp.zeros(())}
 
-    def distance(maps: list[Array], style: list[Array]) -> Float[Array, "b"]:
+    def content(self, at: Maps, wanted: Maps) -> Float[Array, "b"]:
+        """Equation 1 for every picture, over the map's size, so that resolutions weigh alike."""
+        return 0.5 * jnp.square(at - wanted).mean((1, 2)).sum(-1)
+
+    def style(self, maps: list[Array], style: list[Gram]) -> Float[Array, "b"]:
         """Equation 5 with equal weights of the layers, for every picture."""
         errors = [
             jnp.square(gram(m) - s).sum((1, 2)) / (4 * s.shape[0] ** 2)
@@ -66,45 +71,38 @@ def build(config: Config) -> Method:
         ]
         return sum(errors, jnp.zeros(())) / len(errors)
 
-    def losses(
-        player: str,
-        params: Params,
-        extra: Extra,
-        batch: dict[str, Images],
-        key: Key[Array, ""],
-        step: Int[Array, ""],
-    ) -> Terms:
+    def style_losses(self, now: Moment) -> Terms:
         """How far pictures are from the mean style of their domain, which takes them in."""
         terms, styles = {}, {}
-        count = extra["count"] + 1
-        for domain in domains:
-            _, maps = features(params["features"], batch[domain])
-            terms[f"style/{domain}"] = distance(maps, extra["style"][domain]).mean()
+        count = now.extra["count"] + 1
+        for domain in self.domains:
+            _, maps = self.features(now.params["features"], now.batch[domain])
+            style = now.extra["style"][domain]
+            terms[f"style/{domain}"] = self.style(maps, style).mean()
             styles[domain] = [
-                mean + (gram(m).mean(0) - mean) / count
-                for mean, m in zip(extra["style"][domain], maps, strict=True)
+                mean + (gram(m).mean(0) - mean) / count for mean, m in zip(style, maps, strict=True)
             ]
         return Terms(terms, {}, {"style": styles, "count": count})
 
-    def translate(params: Params, extra: Extra, images: Images, source: str, target: str) -> Images:
+    def translate(self, params: Params, extra: Extra, images: Images, source: str, target: str) -> Images:
+        """The descent from the picture itself (equation 7)."""
         if source == target:
             return images
-        content, _ = features(params["features"], images)
-        optimizer = optax.adam(weights.rate)
+        w, wanted = self.weights, extra["style"][target]
+        content, _ = self.features(params["features"], images)
+        optimizer = optax.adam(w.rate)
 
         def total(x: Images) -> Float[Array, ""]:
-            at, maps = features(params["features"], x)
-            # Equation 1 over the map's size, so that resolutions weigh alike.
-            kept = 0.5 * jnp.square(at - content).mean((1, 2)).sum(-1)
-            styled = distance(maps, extra["style"][target])
-            return (weights.content * kept + weights.style * styled).sum()
+            at, maps = self.features(params["features"], x)
+            return (w.content * self.content(at, content) + w.style * self.style(maps, wanted)).sum()
 
         def descend(_: Array, state: tuple[Images, optax.OptState]) -> tuple[Images, optax.OptState]:
             x, moments = state
             updates, moments = optimizer.update(jax.grad(total)(x), moments)
             return jnp.clip(x + updates, -1, 1), moments
 
-        x, _ = lax.fori_loop(0, weights.iterations, descend, (images, optimizer.init(images)))
+        x, _ = lax.fori_loop(0, w.iterations, descend, (images, optimizer.init(images)))
         return x
 
-    return Method(init, {"style": ()}, losses, translate)
+
+build = StyleTransfer

@@ -8,10 +8,10 @@ here V is the running mean of the batches' differences, exact after every step. 
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Key
 
 from xgan_jax.config import Config
-from xgan_jax.method import Extra, Images, Method, Params, Terms
+from xgan_jax.method import Extra, Images, Method, Moment, Params, Terms, two_domains
 
 
 @dataclass
@@ -24,37 +24,29 @@ class Weights:
     """There is one number to watch: how far a batch's difference is from the mean."""
 
 
-def build(config: Config) -> Method:
-    """The mean difference between the two domains of `config`.
+class MeanDifference(Method):
+    """The vector, and how many batches it is the mean of, are extra state."""
 
-    Raises:
-      ValueError: there are not two domains.
-    """
-    if len(config.data.domains) != 2:
-        raise ValueError(f"config.data.domains is {config.data.domains}: a difference is of two domains.")
-    first, second = config.data.domains
-    size = config.data.size
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.first, self.second = two_domains(config, "a difference is of")
+        self.players = {"mean": ()}
 
-    def init(key: Key[Array, ""]) -> tuple[Params, Extra]:
-        return {}, {"vector": jnp.zeros((size, size, 3)), "count": jnp.zeros(())}
+    def init(self, key: Key[Array, ""]) -> tuple[Params, Extra]:
+        return {}, {"vector": self.blank()[0], "count": jnp.zeros(())}
 
-    def losses(
-        player: str,
-        params: Params,
-        extra: Extra,
-        batch: dict[str, Images],
-        key: Key[Array, ""],
-        step: Int[Array, ""],
-    ) -> Terms:
-        off = batch[second].mean(0) - batch[first].mean(0) - extra["vector"]
-        count = extra["count"] + 1
-        mean = {"vector": extra["vector"] + off / count, "count": count}
+    def mean_losses(self, now: Moment) -> Terms:
+        """How far the batch's difference is from the mean so far, which takes it in."""
+        off = now.batch[self.second].mean(0) - now.batch[self.first].mean(0) - now.extra["vector"]
+        count = now.extra["count"] + 1
+        mean = {"vector": now.extra["vector"] + off / count, "count": count}
         return Terms({"difference": jnp.square(off).mean()}, {}, mean)
 
-    def translate(params: Params, extra: Extra, images: Images, source: str, target: str) -> Images:
+    def translate(self, params: Params, extra: Extra, images: Images, source: str, target: str) -> Images:
         if source == target:
             return images
-        sign = 1 if (source, target) == (first, second) else -1
+        sign = 1 if (source, target) == (self.first, self.second) else -1
         return jnp.clip(images + sign * extra["vector"], -1, 1)
 
-    return Method(init, {"mean": ()}, losses, translate)
+
+build = MeanDifference

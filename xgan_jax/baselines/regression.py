@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Key
 
-from xgan_jax.config import Config
-from xgan_jax.method import Extra, Images, Method, Params, Terms
+from xgan_jax.config import Config, number
+from xgan_jax.method import Extra, Images, Method, Moment, Params, Terms
 from xgan_jax.nets.encoder_decoder import EncoderDecoder
 
 
@@ -20,7 +20,7 @@ from xgan_jax.nets.encoder_decoder import EncoderDecoder
 class Networks:
     """Three convolutions down, as many up."""
 
-    width: float = 1.0  # times 32, 64, 128 channels
+    width: float = number(1.0, above=0)  # times 32, 64, 128 channels
 
 
 @dataclass
@@ -28,49 +28,38 @@ class Weights:
     """There is one loss."""
 
 
-def build(config: Config) -> Method:
-    """A network for each direction between the domains of `config`.
+class Regression(Method):
+    """A network for each direction."""
 
-    Raises:
-      ValueError: the width is not above zero.
-    """
-    networks: Networks = config.networks
-    if not 0 < networks.width < float("inf"):
-        raise ValueError(f"config.networks.width is {networks.width}: use a number above zero.")
-    domains = config.data.domains
-    directions = [(s, t) for s in domains for t in domains if s != t]
-    network = EncoderDecoder(networks.width, jnp.dtype(config.run.compute_dtype))
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.network = EncoderDecoder(config.networks.width, self.dtype)
+        self.players = {"generator": ("generator",)}
 
-    def init(key: Key[Array, ""]) -> tuple[Params, Extra]:
-        picture = jnp.zeros((1, config.data.size, config.data.size, 3))
-        keys = jax.random.split(key, len(directions))
-        return {
-            "generator": {
-                f"{s}2{t}": network.init(k, picture)["params"]
-                for (s, t), k in zip(directions, keys, strict=True)
-            }
-        }, {}
+    def init(self, key: Key[Array, ""]) -> tuple[Params, Extra]:
+        keys = jax.random.split(key, len(self.directions))
+        networks = {
+            f"{s}2{t}": self.network.init(k, self.blank())["params"]
+            for (s, t), k in zip(self.directions, keys, strict=True)
+        }
+        return {"generator": networks}, {}
 
-    def generate(params: Params, source: str, target: str, images: Images) -> Images:
-        picture = network.apply({"params": params["generator"][f"{source}2{target}"]}, images)
+    def draw(self, params: Params, source: str, target: str, images: Images) -> Images:
+        """What the direction's network makes of pictures."""
+        picture = self.network.apply({"params": params["generator"][f"{source}2{target}"]}, images)
         assert isinstance(picture, jax.Array)  # and no state beside it: none is mutable
         return picture
 
-    def losses(
-        player: str,
-        params: Params,
-        extra: Extra,
-        batch: dict[str, Images],
-        key: Key[Array, ""],
-        step: Int[Array, ""],
-    ) -> Terms:
+    def generator_losses(self, now: Moment) -> Terms:
+        """E (G_st(x) - y)^2 with any y of the target."""
         terms = {
-            f"regression/{s}2{t}": jnp.square(generate(params, s, t, batch[s]) - batch[t]).mean()
-            for s, t in directions
+            f"regression/{s}2{t}": jnp.square(self.draw(now.params, s, t, now.batch[s]) - now.batch[t]).mean()
+            for s, t in self.directions
         }
         return Terms(terms, {}, {})
 
-    def translate(params: Params, extra: Extra, images: Images, source: str, target: str) -> Images:
-        return images if source == target else generate(params, source, target, images)
+    def translate(self, params: Params, extra: Extra, images: Images, source: str, target: str) -> Images:
+        return images if source == target else self.draw(params, source, target, images)
 
-    return Method(init, {"generator": ("generator",)}, losses, translate)
+
+build = Regression

@@ -9,9 +9,9 @@ A picture of the last domain can be given as a reference (`Networks.reference`):
 of it stand beside the latent, and a translation should have them.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -20,8 +20,20 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from xgan_jax import losses
-from xgan_jax.config import Config
-from xgan_jax.method import Extra, Images, Method, Params, Terms, load_frozen
+from xgan_jax.config import Config, number
+from xgan_jax.method import (
+    Direction,
+    Embeddings,
+    Extra,
+    Images,
+    Losses,
+    Method,
+    Moment,
+    Params,
+    Terms,
+    load_frozen,
+    weighted,
+)
 from xgan_jax.nets.layers import double
 from xgan_jax.nets.twingan import Discriminator, Encoder, Generator, Limits, blend, halve
 
@@ -34,8 +46,8 @@ _RENORM = ((0.0, 1.1, 0.1), (10 / 37.5, 1.5, 0.3), (20 / 37.5, 2.0, 0.5), (30 / 
 class Networks:
     """Channels are 256 up to 16x16 and halved at every enlargement, times `width`."""
 
-    width: float = 1.0
-    discriminator_width: float = 1.0
+    width: float = number(1.0, above=0)
+    discriminator_width: float = number(1.0, above=0)
     reference: str = ""  # "package.module:function" of a network of references, see `method.load_frozen`
 
 
@@ -49,7 +61,7 @@ class Weights:
     semantic: float = 0.1
     gradient_penalty: float = 0.25
     reference: float = 1.0
-    growth_steps: int = 37_500  # 300,000 pictures in batches of 8
+    growth_steps: int = number(37_500, least=1)  # 300,000 pictures in batches of 8
 
 
 def growth(step: Int[Array, ""], steps: int, last: int) -> tuple[Int[Array, ""], Float[Array, ""], Limits]:
@@ -87,207 +99,205 @@ def mixed(tree: Any, domains: tuple[str, ...], source: str, target: str, amount:
     return {name: mixed(part, domains, source, target, amount) for name, part in tree.items()}
 
 
-def build(config: Config) -> Method:
-    """Twin-GAN as `config` describes it.
+Encoded = tuple[Array, dict[int, Array]]  # the latent, and the maps that the generator is handed
 
-    Raises:
-      ValueError: a phase has no steps, or the network of references does not load.
+
+class TwinGAN(Method):
+    """One encoder and one generator for all domains, and a discriminator D_t for each.
+
+    Their layers grow with the step: `last` enlargements of 4x4 make the whole side.
     """
-    networks: Networks = config.networks
-    weights: Weights = config.weights
-    domains = tuple(config.data.domains)
-    size = config.data.size
-    dtype = jnp.dtype(config.run.compute_dtype)
-    if weights.growth_steps < 1:
-        raise ValueError(f"config.weights.growth_steps is {weights.growth_steps}: use one or more.")
-    last = size.bit_length() - 3
-    encoder = Encoder(domains, size, networks.width, dtype)
-    generator = Generator(domains, size, networks.width, dtype)
-    discriminator = Discriminator(size, networks.discriminator_width, dtype)
-    f_params, f, numbers = None, None, 0
-    if networks.reference:
-        f_params, f = load_frozen(config, "reference")
-        picture = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-        numbers = jax.eval_shape(f, f_params, picture).shape[-1]
 
-    def init(key: Key[Array, ""]) -> tuple[Params, Extra]:
-        keys = jax.random.split(key, 2 + len(domains))
-        picture, whole = jnp.zeros((1, size, size, 3)), jnp.ones(())
-        of_encoder = encoder.init(keys[0], picture, domains[0], whole, True)
-        z, skips = encoder.apply(of_encoder, picture, domains[0], whole, False)
-        condition = jnp.zeros((1, numbers)) if numbers else None
-        of_generator = generator.init(keys[1], z, skips, domains[0], whole, True, condition=condition)
+    def __init__(self, config: Config):
+        super().__init__(config)
+        n: Networks = config.networks
+        self.weights: Weights = config.weights
+        self.last = self.size.bit_length() - 3
+        self.encoder = Encoder(self.domains, self.size, n.width, self.dtype)
+        self.generator = Generator(self.domains, self.size, n.width, self.dtype)
+        self.discriminator = Discriminator(self.size, n.discriminator_width, self.dtype)
+        self.reference, self.numbers = None, 0
+        if n.reference:
+            self.reference = load_frozen(config, "reference")
+            params, f = self.reference
+            self.numbers = jax.eval_shape(f, params, self.blank()).shape[-1]
+        self.players = {"generator": ("encoder", "generator"), "discriminator": ("discriminator",)}
+
+    def init(self, key: Key[Array, ""]) -> tuple[Params, Extra]:
+        keys = jax.random.split(key, 2 + len(self.domains))
+        first, picture, whole = self.domains[0], self.blank(), jnp.ones(())
+        of_encoder = self.encoder.init(keys[0], picture, first, whole, True)
+        z, skips = self.encoder.apply(of_encoder, picture, first, whole, False)
+        condition = jnp.zeros((1, self.numbers)) if self.numbers else None
+        of_generator = self.generator.init(keys[1], z, skips, first, whole, True, condition=condition)
         params: Params = {
             "encoder": of_encoder["params"],
             "generator": of_generator["params"],
             "discriminator": {
-                d: discriminator.init(k, picture, whole)["params"]
-                for d, k in zip(domains, keys[2:], strict=True)
+                d: self.discriminator.init(k, picture, whole)["params"]
+                for d, k in zip(self.domains, keys[2:], strict=True)
             },
         }
-        if networks.reference:
-            params["reference"] = f_params
+        if self.reference:
+            params["reference"], _ = self.reference
         statistics = {"encoder": of_encoder["batch_stats"], "generator": of_generator["batch_stats"]}
         return params, {**statistics, "step": jnp.int32(0)}
 
-    def discriminate(params: Params, domain: str, images: Images, fade: Array) -> Float[Array, "b"]:
-        logits: Any = discriminator.apply({"params": params["discriminator"][domain]}, images, fade)
+    def discriminate(
+        self, params: Params, domain: str, images: Images, fade: Float[Array, ""]
+    ) -> Float[Array, "b"]:
+        """D_domain's logits."""
+        logits: Any = self.discriminator.apply({"params": params["discriminator"][domain]}, images, fade)
         return logits
 
-    def enlarged(images: Images) -> Float[Array, "b t t c"]:
-        return images.repeat(size // images.shape[1], 1).repeat(size // images.shape[1], 2)
+    def enlarged(self, images: Images) -> Float[Array, "b t t c"]:
+        """To the whole side, by repeating pixels."""
+        times = self.size // images.shape[1]
+        return images.repeat(times, 1).repeat(times, 2)
 
-    def conditions(params: Params, images: Images) -> Float[Array, "b n"]:
-        assert f is not None
-        return f(lax.stop_gradient(params["reference"]), 2 * enlarged(images) - 1)
+    def conditions(self, params: Params, images: Images) -> Float[Array, "b n"]:
+        """The numbers of references, pictures in [0, 1] of any side."""
+        assert self.reference is not None
+        _, f = self.reference
+        numbers: Array = f(lax.stop_gradient(params["reference"]), 2 * self.enlarged(images) - 1)
+        return numbers
 
-    class Pass:
-        """The networks at one moment of a run; in training the statistics move with every call."""
-
-        def __init__(self, params: Params, extra: Extra, fade: Array, limits: Limits | None):
-            self.params, self.fade, self.limits = params, fade, limits
-            self.statistics = {"encoder": extra["encoder"], "generator": extra["generator"]}
-
-        def _apply(self, name: str, *inputs: Any) -> Any:
-            network = {"encoder": encoder, "generator": generator}[name]
-            variables = {"params": self.params[name], "batch_stats": self.statistics[name]}
-            if self.limits is None:
-                return network.apply(variables, *inputs[:-1], self.fade, False, None, *inputs[-1])
-            result, changed = network.apply(
-                variables, *inputs[:-1], self.fade, True, self.limits, *inputs[-1], mutable=["batch_stats"]
-            )
-            self.statistics[name] = changed["batch_stats"]
-            return result
-
-        def encode(self, images: Images, domain: str) -> tuple[Array, dict[int, Array]]:
-            z, skips = self._apply("encoder", images, domain, ())
-            return z, skips
-
-        def generate(self, encoded: tuple[Array, Any], domain: str, condition: Array | None = None) -> Images:
-            z, skips = encoded
-            if numbers and condition is None:
-                condition = jnp.zeros((len(z), numbers))
-            images: Images = self._apply("generator", z, skips, domain, (condition,))
-            return images
-
-    def shrunk(batch: dict[str, Images], k: int, fade: Array) -> dict[str, Array]:
+    def shrunk(self, batch: dict[str, Images], k: int, fade: Float[Array, ""]) -> dict[str, Array]:
         """In [0, 1], at 4 << k pixels; what is faded in is faded into real pictures too."""
         small: dict[str, Array] = {d: (x + 1) / 2 for d, x in batch.items()}
-        for _ in range(last - k):
+        for _ in range(self.last - k):
             small = {d: halve(x) for d, x in small.items()}
         return {d: blend(x, double(halve(x)), fade) for d, x in small.items()} if k else small
 
-    def referring(n: int) -> Float[Array, "n"]:
-        return 1.0 - jnp.arange(n) % 2
+    # What each player minimises, at the side where the run is.
 
-    def translations(
-        now: Pass, batch: dict[str, Images]
-    ) -> tuple[dict[str, Array], dict[tuple[str, str], Images], Array | None]:
-        """Latents, {(source, target): picture}, and the last domain's references: every second picture has
-        one, zeros stand for the others'."""
-        encoded = {d: now.encode(batch[d], d) for d in domains}
-        c = None
-        if numbers:
-            referred = referring(len(batch[domains[-1]]))
-            c = conditions(now.params, batch[domains[-1]]) * referred[:, None]
-        pictures = {
-            (s, t): now.generate(encoded[s], t, c if t == domains[-1] else None)
-            for s in domains
-            for t in domains
-        }
-        return {d: z for d, (z, _) in encoded.items()}, pictures, c
-
-    def generator_losses(now: Pass, batch: dict[str, Images]) -> dict[str, Array]:
-        side = batch[domains[0]].shape[1]
-        terms: dict[str, Array] = {}
-        z, pictures, c = translations(now, batch)
-        for (s, t), picture in pictures.items():
-            if s == t:
-                terms[f"reconstruction/{t}"] = weights.reconstruction * jnp.abs(batch[t] - picture).mean()
-            weight = weights.gan if s != t else weights.gan_reconstruction * (side >= 64)
-            terms[f"gan/{s}2{t}"] = jnp.zeros(())
-            if weight:
-                logits = discriminate(now.params, t, picture, now.fade)
-                terms[f"gan/{s}2{t}"] = weight * losses.gan_generator(logits, "ns")
-            if s != t:
-                again, _ = now.encode(picture, t)
-                terms[f"semantic/{s}2{t}"] = weights.semantic * jnp.abs(z[s] - again).mean()
-                if c is not None and t == domains[-1]:
-                    difference = jnp.abs(conditions(now.params, picture) - c).mean(-1)
-                    referred = referring(len(picture))
-                    terms[f"reference/{s}2{t}"] = (
-                        weights.reference * (referred * difference).sum() / referred.sum()
-                    )
-        return terms
-
-    def discriminator_losses(
-        now: Pass, batch: dict[str, Images], key: Key[Array, ""]
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
-        terms: dict[str, Array] = {}
-        measures: dict[str, Array] = {}
-        _, pictures, _ = translations(now, batch)
-        for i, t in enumerate(domains):
-            judge = functools.partial(discriminate, now.params, t, fade=now.fade)
-            real = judge(batch[t])
-            right = [(real > 0).mean()]
-            total = jnp.zeros(())
-            for s in domains:
-                weight = weights.gan if s != t else weights.gan_reconstruction * (batch[t].shape[1] >= 64)
-                if weight:
-                    fake = judge(lax.stop_gradient(pictures[s, t]))
-                    total += weight * losses.gan_discriminator(real, fake, "ns")
-                    right.append((fake < 0).mean())
-            terms[f"discriminator/{t}"] = total
-            penalty = dragan(judge, batch[t], jax.random.fold_in(key, i))
-            terms[f"gradient_penalty/{t}"] = weights.gradient_penalty * penalty
-            measures[f"discriminator_accuracy/{t}"] = jnp.stack(right).mean()
-        return terms, measures
-
-    def all_losses(
-        player: str,
-        params: Params,
-        extra: Extra,
-        batch: dict[str, Images],
-        key: Key[Array, ""],
-        step: Int[Array, ""],
-    ) -> Terms:
-        k, fade, limits = growth(step, weights.growth_steps, last)
+    def losses(self, player: str, now: Moment) -> Terms:
+        k, fade, limits = growth(now.step, self.weights.growth_steps, self.last)
+        play = {"generator": self.generator_losses, "discriminator": self.discriminator_losses}[player]
 
         def at(k: int) -> Terms:
-            small = shrunk(batch, k, fade)
-            now = Pass(params, extra, fade, limits)
-            if player == "discriminator":
-                return Terms(*discriminator_losses(now, small, key), {})
-            return Terms(generator_losses(now, small), {}, now.statistics)
+            small = self.shrunk(now.batch, k, fade)
+            return play(Seen(Pass(self, now.params, now.extra, fade, limits), small, now.key))
 
-        terms: Terms = lax.switch(k, [functools.partial(at, k) for k in range(last + 1)])
+        terms: Terms = lax.switch(k, [partial(at, k) for k in range(self.last + 1)])
         if player == "discriminator":
             return terms
         measures = {"growth/side": 4.0 * 2**k, "growth/fade": fade}
-        return Terms(terms.losses, measures, terms.extra | {"step": step})
+        return Terms(terms.losses, measures, terms.extra | {"step": now.step})
+
+    def generator_losses(self, seen: "Seen") -> Terms:
+        w = self.weights
+        terms = weighted(
+            seen,
+            {
+                self.reconstruction: w.reconstruction,
+                self.gan: w.gan,
+                self.gan_reconstruction: w.gan_reconstruction,
+                self.semantic: w.semantic,
+                self.references_followed: w.reference if self.numbers else 0.0,
+            },
+        )
+        return Terms(terms, {}, seen.networks.statistics)
+
+    def discriminator_losses(self, seen: "Seen") -> Terms:
+        penalty = self.weights.gradient_penalty
+        terms = weighted(seen, {self.discriminator_gan: 1.0, self.gradient_penalty: penalty})
+        return Terms(terms, self.discriminator_accuracy(seen), {})
+
+    # The losses.
+
+    def reconstruction(self, seen: "Seen") -> Losses:
+        """E |x - G_s(E_s(x))|: a picture through its own domain."""
+        return {
+            f"reconstruction/{t}": jnp.abs(seen.batch[t] - seen.pictures[t, t]).mean() for t in self.domains
+        }
+
+    def gan(self, seen: "Seen") -> Losses:
+        """The cross-entropy of translations to real (Goodfellow et al. 2014)."""
+        return {f"gan/{s}2{t}": seen.passing(s, t) for s, t in self.directions}
+
+    def gan_reconstruction(self, seen: "Seen") -> Losses:
+        """The same of reconstructions, from 64 px on."""
+        return {
+            f"gan/{t}2{t}": seen.passing(t, t) if seen.side >= 64 else jnp.zeros(()) for t in self.domains
+        }
+
+    def semantic(self, seen: "Seen") -> Losses:
+        """E |E_s(x) - E_t(G_t(E_s(x)))|: a translation has its source's latent."""
+        terms = {}
+        for s, t in self.directions:
+            again, _ = seen.networks.encode(seen.pictures[s, t], t)
+            terms[f"semantic/{s}2{t}"] = jnp.abs(seen.z[s] - again).mean()
+        return terms
+
+    def references_followed(self, seen: "Seen") -> Losses:
+        """E |f(G_t(E_s(x), f(y))) - f(y)| over those that have a reference y."""
+        assert seen.references is not None
+        terms, target = {}, self.domains[-1]
+        for s in self.domains[:-1]:
+            picture = seen.pictures[s, target]
+            found = self.conditions(seen.networks.params, picture)
+            difference = jnp.abs(found - seen.references).mean(-1)
+            referred = seen.referred
+            terms[f"reference/{s}2{target}"] = (referred * difference).sum() / referred.sum()
+        return terms
+
+    def discriminator_gan(self, seen: "Seen") -> Losses:
+        """The cross-entropy of real pictures to real and of all that is drawn to drawn, weighted as for the
+        generator."""
+        terms = {}
+        for t in self.domains:
+            total = jnp.zeros(())
+            for s, fake in seen.fakes[t].items():
+                weight = self.weights.gan if s != t else self.weights.gan_reconstruction
+                total += weight * losses.gan_discriminator(seen.reals[t], fake, "ns")
+            terms[f"discriminator/{t}"] = total
+        return terms
+
+    def gradient_penalty(self, seen: "Seen") -> Losses:
+        """DRAGAN's, near real pictures."""
+        return {
+            f"gradient_penalty/{t}": dragan(
+                partial(seen.judge, t), seen.batch[t], jax.random.fold_in(seen.key, i)
+            )
+            for i, t in enumerate(self.domains)
+        }
+
+    def discriminator_accuracy(self, seen: "Seen") -> Losses:
+        """How often each discriminator is right, over real pictures and each kind of drawn ones alike."""
+        found = {}
+        for t in self.domains:
+            right = [(seen.reals[t] > 0).mean(), *((fake < 0).mean() for fake in seen.fakes[t].values())]
+            found[f"discriminator_accuracy/{t}"] = jnp.stack(right).mean()
+        return found
+
+    # A trained run.
 
     def at_rest(
+        self,
         params: Params,
         extra: Extra,
         images: Images,
         source: str,
-        use: Callable[[Pass, Any, Array | None], Array],
+        use: Callable[["Pass", Encoded, Array | None], Array],
         reference: Images | None = None,
     ) -> Array:
         """What `use` makes of encoded pictures and the reference's numbers, at the side where the run is."""
-        k, fade, _ = growth(extra["step"], weights.growth_steps, last)
+        k, fade, _ = growth(extra["step"], self.weights.growth_steps, self.last)
 
         def at(k: int) -> Array:
-            now = Pass(params, extra, fade, None)
+            networks = Pass(self, params, extra, fade, None)
             condition = None
             if reference is not None:
-                condition = conditions(params, shrunk({source: reference}, k, fade)[source])
-            return use(now, now.encode(shrunk({source: images}, k, fade)[source], source), condition)
+                condition = self.conditions(params, self.shrunk({source: reference}, k, fade)[source])
+            small = self.shrunk({source: images}, k, fade)[source]
+            return use(networks, networks.encode(small, source), condition)
 
-        result: Array = lax.switch(k, [functools.partial(at, k) for k in range(last + 1)])
+        result: Array = lax.switch(k, [partial(at, k) for k in range(self.last + 1)])
         return result
 
     def translate(
+        self,
         params: Params,
         extra: Extra,
         images: Images,
@@ -295,35 +305,145 @@ def build(config: Config) -> Method:
         target: str,
         reference: Images | None = None,
     ) -> Images:
-        def use(now: Pass, encoded: Any, condition: Array | None) -> Images:
-            return enlarged(jnp.clip(now.generate(encoded, target, condition), 0, 1)) * 2 - 1
+        def use(networks: Pass, encoded: Encoded, condition: Array | None) -> Images:
+            picture = networks.generate(encoded, target, condition)
+            return self.enlarged(jnp.clip(picture, 0, 1)) * 2 - 1
 
-        return at_rest(params, extra, images, source, use, reference)
+        return self.at_rest(params, extra, images, source, use, reference)
+
+    def mix(
+        self, params: Params, extra: Extra, images: Images, source: str, target: str, amount: Any
+    ) -> Images:
+        of_both = partial(mixed, domains=self.domains, source=source, target=target, amount=amount)
+        params = params | {"generator": of_both(params["generator"])}
+        extra = extra | {"generator": of_both(extra["generator"])}
+        return self.translate(params, extra, images, source, target)
+
+    def embed(self, params: Params, extra: Extra, images: Images, domain: str) -> Embeddings:
+        def flat(_: Pass, encoded: Encoded, __: Array | None) -> Embeddings:
+            return encoded[0].reshape(len(images), -1)
+
+        return self.at_rest(params, extra, images, domain, flat)
+
+
+class FollowingTwinGAN(TwinGAN):
+    """Twin-GAN that learnt references."""
 
     def translate_like(
-        params: Params, extra: Extra, images: Images, reference: Images, source: str, target: str
+        self, params: Params, extra: Extra, images: Images, reference: Images, source: str, target: str
     ) -> Images:
-        if target != domains[-1]:
-            raise ValueError(f"references are of {domains[-1]}: {target} has none.")
-        return translate(params, extra, images, source, target, reference)
+        if target != self.domains[-1]:
+            raise ValueError(f"references are of {self.domains[-1]}: {target} has none.")
+        return self.translate(params, extra, images, source, target, reference)
 
-    def mix(params: Params, extra: Extra, images: Images, source: str, target: str, amount: Any) -> Images:
-        params = params | {"generator": mixed(params["generator"], domains, source, target, amount)}
-        extra = extra | {"generator": mixed(extra["generator"], domains, source, target, amount)}
-        return translate(params, extra, images, source, target)
 
-    def embed(params: Params, extra: Extra, images: Images, domain: str) -> Float[Array, "b e"]:
-        return at_rest(
-            params, extra, images, domain, lambda _, encoded, __: encoded[0].reshape(len(images), -1)
+class Pass:
+    """The networks at one moment of a run; in training the statistics move with every call."""
+
+    def __init__(
+        self, model: TwinGAN, params: Params, extra: Extra, fade: Float[Array, ""], limits: Limits | None
+    ):
+        """`limits`: of the correction, in training; None at rest."""
+        self.model, self.params, self.fade, self.limits = model, params, fade, limits
+        self.statistics: Extra = {name: extra[name] for name in ("encoder", "generator")}
+
+    def encode(self, images: Images, domain: str) -> Encoded:
+        """Of pictures in [0, 1]."""
+        encoded: Encoded = self._apply("encoder", images, domain)
+        return encoded
+
+    def generate(self, encoded: Encoded, domain: str, condition: Array | None = None) -> Images:
+        """Pictures, about [0, 1], of the side that was encoded."""
+        z, skips = encoded
+        if self.model.numbers and condition is None:
+            condition = jnp.zeros((len(z), self.model.numbers))
+        images: Images = self._apply("generator", z, skips, domain, condition=condition)
+        return images
+
+    def _apply(self, name: str, *inputs: Any, **options: Any) -> Any:
+        network = {"encoder": self.model.encoder, "generator": self.model.generator}[name]
+        variables = {"params": self.params[name], "batch_stats": self.statistics[name]}
+        if self.limits is None:
+            return network.apply(variables, *inputs, self.fade, False, None, **options)
+        result, changed = network.apply(
+            variables, *inputs, self.fade, True, self.limits, mutable=["batch_stats"], **options
         )
+        self.statistics[name] = changed["batch_stats"]
+        return result
 
-    players = {"generator": ("encoder", "generator"), "discriminator": ("discriminator",)}
-    return Method(
-        init,
-        players,
-        all_losses,
-        translate,
-        embed,
-        translate_like=translate_like if numbers else None,
-        mix=mix,
-    )
+
+class Seen:
+    """What the losses of a step share: each is computed once, when it is first asked for."""
+
+    def __init__(self, networks: Pass, batch: dict[str, Images], key: Key[Array, ""]):
+        """`batch`: in [0, 1], at the side where the run is."""
+        self.networks, self.batch, self.key = networks, batch, key
+        self.model = networks.model
+        last = batch[self.model.domains[-1]]
+        self.side = last.shape[1]
+        # Every second picture follows a reference.
+        self.referred = 1.0 - jnp.arange(len(last)) % 2
+
+    @cached_property
+    def encoded(self) -> dict[str, Encoded]:
+        """{domain: latent and maps of its pictures}."""
+        return {domain: self.networks.encode(x, domain) for domain, x in self.batch.items()}
+
+    @property
+    def z(self) -> dict[str, Array]:
+        """{domain: E_s(x)}."""
+        return {domain: z for domain, (z, _) in self.encoded.items()}
+
+    @cached_property
+    def references(self) -> Float[Array, "b n"] | None:
+        """The last domain's, zeros for pictures without; None where the method has none."""
+        if not self.model.numbers:
+            return None
+        numbers = self.model.conditions(self.networks.params, self.batch[self.model.domains[-1]])
+        return numbers * self.referred[:, None]
+
+    @cached_property
+    def pictures(self) -> dict[Direction, Images]:
+        """{(source, target): G_t(E_s(x))}, of a domain to itself too."""
+        encoded, references, domains = self.encoded, self.references, self.model.domains
+        return {
+            (s, t): self.networks.generate(encoded[s], t, references if t == domains[-1] else None)
+            for s in domains
+            for t in domains
+        }
+
+    def judge(self, domain: str, images: Images) -> Float[Array, "b"]:
+        """D_domain's logits."""
+        return self.model.discriminate(self.networks.params, domain, images, self.networks.fade)
+
+    def passing(self, source: str, target: str) -> Float[Array, ""]:
+        """The cross-entropy of what is drawn to real."""
+        return losses.gan_generator(self.judge(target, self.pictures[source, target]), "ns")
+
+    @cached_property
+    def reals(self) -> dict[str, Float[Array, "b"]]:
+        """{domain: its discriminator's logits of real pictures}."""
+        return {t: self.judge(t, self.batch[t]) for t in self.model.domains}
+
+    @cached_property
+    def fakes(self) -> dict[str, dict[str, Float[Array, "b"]]]:
+        """{target: {source: its discriminator's logits of what is drawn}}, of those that are to be judged."""
+        w, domains = self.model.weights, self.model.domains
+        own = w.gan_reconstruction if self.side >= 64 else 0.0
+        return {
+            t: {
+                s: self.judge(t, lax.stop_gradient(self.pictures[s, t]))
+                for s in domains
+                if (own if s == t else w.gan)
+            }
+            for t in domains
+        }
+
+
+def build(config: Config) -> TwinGAN:
+    """Twin-GAN as `config` describes it; with `networks.reference` it can follow pictures.
+
+    Raises:
+      ValueError: the network of references does not load.
+    """
+    return FollowingTwinGAN(config) if config.networks.reference else TwinGAN(config)

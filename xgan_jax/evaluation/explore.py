@@ -17,6 +17,7 @@ from xgan_jax.data.batches import in_batches
 from xgan_jax.evaluation import grid
 from xgan_jax.evaluation.distances import squared_distances
 from xgan_jax.evaluation.translate import embed_all, reader, split_direction
+from xgan_jax.method import Embeds, Generates, Mixes
 from xgan_jax.runs.load import Run, load_run
 
 Pictures = UInt8[np.ndarray, "_ s s 3"]
@@ -50,7 +51,7 @@ def read_inputs(run: Run, inputs: Sequence[str], domain: str) -> tuple[list[str]
 
 
 def _embeddings(run: Run, images: Pictures, domain: str) -> Float[np.ndarray, "n e"]:
-    if run.method.embed is None:
+    if not isinstance(run.method, Embeds):
         raise _lacks(
             run,
             "embedding",
@@ -126,15 +127,15 @@ def interpolate(
     _check_domain(run, "--domain", domain)
     if count < 2:
         raise ValueError(f"--count is {count}: use 2 or more.")
-    generate = run.method.generate
-    if generate is None:
+    method = run.method
+    if not isinstance(method, Generates):
         raise _lacks(run, "pictures of embeddings alone", "xgan, baselines.dtn or baselines.acgan")
     names, images = read_inputs(run, inputs, domain)
     if len(names) != 2:
         raise ValueError(f"--input gives {len(names)} pictures: the way between two is drawn.")
     z = _between(jnp.asarray(_embeddings(run, images, domain)), count)
     domains = run.config.data.domains
-    drawn = jax.jit(lambda p, e, z: {d: to_uint8(generate(p, e, z, d)) for d in domains})(
+    drawn = jax.jit(lambda p, e, z: {d: to_uint8(method.generate(p, e, z, d)) for d in domains})(
         run.params, run.extra, z
     )
     folder = Path(output)
@@ -162,14 +163,14 @@ def mix_style(
     source, target = split_direction(direction, run.config.data.domains)
     if count < 2:
         raise ValueError(f"--count is {count}: use 2 or more.")
-    mix = run.method.mix
-    if mix is None:
+    method = run.method
+    if not isinstance(method, Mixes):
         raise _lacks(run, "style to mix", "baselines.twingan")
     _, images = read_inputs(run, inputs, source)
 
     @jax.jit
     def at(params: Any, extra: Any, amount: Array, x: Array) -> Array:
-        return to_uint8(mix(params, extra, to_float(x), source, target, amount))
+        return to_uint8(method.mix(params, extra, to_float(x), source, target, amount))
 
     amounts = np.linspace(0, 1, count)
     drawn = [in_batches(functools.partial(at, run.params, run.extra, a), images, 32) for a in amounts]

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, UInt8
 from PIL import Image, ImageDraw
 
 from xgan_jax.data.augment import to_float, to_uint8
-from xgan_jax.method import Method
+from xgan_jax.method import Attends, Method
 
 Picture = UInt8[np.ndarray, "_ _ 3"]  # of any height and width
 Pictures = UInt8[np.ndarray, "_ s s 3"]
@@ -83,7 +83,7 @@ def make_sampler(method: Method, domains: Sequence[str]) -> Sampler:
                     translated = method.translate(params, extra, x, s, t)
                     results[s, t] = translated
                     results[s, f"round trip {t}"] = method.translate(params, extra, translated, t, s)
-                    if method.attend is not None:
+                    if isinstance(method, Attends):
                         attention = method.attend(params, extra, x, s, t)
                         results[s, f"attention {t}"] = highlighted(x, attention)
         return jax.tree.map(to_uint8, results)

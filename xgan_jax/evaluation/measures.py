@@ -27,7 +27,7 @@ from xgan_jax.data.augment import to_float, to_uint8
 from xgan_jax.data.batches import in_batches
 from xgan_jax.evaluation import distances, page, truth
 from xgan_jax.evaluation.translate import compiled_translator, embed_all, translate_all
-from xgan_jax.method import Method
+from xgan_jax.method import Embeds, Follows, Method
 from xgan_jax.readers.features import FeatureNetwork, inception
 from xgan_jax.readers.judge import Judge, load_judge
 from xgan_jax.readers.labels import Attribute, read_attributes, translated_numbers
@@ -122,14 +122,14 @@ def reference_agreement(
 ) -> dict[str, dict[str, float]]:
     """As `attribute_agreement`, but with the labels of the pictures of the target that translations follow:
     each test picture of the source follows one of the target, drawn at random."""
-    like = run.method.translate_like
-    assert like is not None
+    method = run.method
+    assert isinstance(method, Follows)
     which = np.random.default_rng(0).integers(0, len(test.pictures[target]), len(pictures))
 
     @jax.jit
     def follow(params: Any, extra: Any, pair: Array) -> Array:
         images, references = jnp.split(to_float(pair), 2, -1)
-        return to_uint8(like(params, extra, images, references, source, target))
+        return to_uint8(method.translate_like(params, extra, images, references, source, target))
 
     pairs = np.concatenate([pictures, test.pictures[target][which]], -1)
     translated = in_batches(functools.partial(follow, run.params, run.extra), pairs, 32)
@@ -180,7 +180,7 @@ def embedding_measures(
     apart). "classifier_accuracy": of a linear classifier of the domain, ridge regression on one half of the
     pictures, read on the other (chance is 1 / domains). "spread": mean standard deviation over pictures.
     """
-    if run.method.embed is None:
+    if not isinstance(run.method, Embeds):
         return None
     z = {domain: embed_all(run, images, domain) for domain, images in pictures.items()}
     everything = np.concatenate(list(z.values()))
@@ -269,7 +269,7 @@ def measure(
             known[network.name, which + domain] = network.apply(pictures[domain])
         return known[network.name, which + domain]
 
-    translator = compiled_translator(run.method)
+    translator = compiled_translator(run.method.translate)
     results: dict[str, Any] = {}
     cases: dict[str, page.Cases] = {}
     for source, target in tqdm(directions, desc="measuring", unit="direction", disable=None):
@@ -298,7 +298,7 @@ def measure(
             )
         if "attributes" in metrics:
             found["attributes"] = attribute_agreement(judge, translated, source, target, test)
-            if run.method.translate_like is not None and target == domains[-1]:
+            if isinstance(run.method, Follows) and target == domains[-1]:
                 found["reference"] = reference_agreement(run, judge, inputs, source, target, test)
         for network in networks if needs_features else ():
             of_real, of_translated = features(network, "test", target), network.apply(translated)
@@ -380,7 +380,7 @@ class RunningKid:
         self._test = TestSet(config.data, 1000)
         _check_count("kid", min(map(len, self._test.pictures.values())), config.data.path)
         self._judge = load_judge(config.data)
-        self._translator = compiled_translator(method)
+        self._translator = compiled_translator(method.translate)
         self._real = {d: self._judge.features(x) for d, x in self._test.pictures.items()}
 
     def __call__(self, params: Any, extra: Any) -> dict[str, float]:

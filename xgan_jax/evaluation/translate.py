@@ -1,6 +1,5 @@
 """Translating with a trained run: test-split grids, and any pictures a user has."""
 
-import dataclasses
 import functools
 import json
 import os
@@ -20,7 +19,7 @@ from xgan_jax.data import pictures, pipeline
 from xgan_jax.data.augment import to_float, to_uint8
 from xgan_jax.data.batches import in_batches
 from xgan_jax.evaluation import grid
-from xgan_jax.method import Images, Method
+from xgan_jax.method import Embeds, Follows, Images
 from xgan_jax.runs.load import Run, load_run
 
 Pictures = UInt8[np.ndarray, "_ s s 3"]
@@ -40,12 +39,12 @@ def split_direction(direction: str, domains: Sequence[str]) -> tuple[str, str]:
     raise ValueError(f"the direction {direction!r} is unknown to this run: use one of {possible}.")
 
 
-def compiled_translator(method: Method) -> Callable[..., Array]:
+def compiled_translator(translate_: Callable[..., Images]) -> Callable[..., Array]:
     """`(params, extra, uint8 images, source, target)` to uint8 images; compiled once a direction and size."""
 
     @functools.partial(jax.jit, static_argnums=(3, 4))
     def translate(params: Any, extra: Any, images: Array, source: str, target: str) -> Array:
-        return to_uint8(method.translate(params, extra, to_float(images), source, target))
+        return to_uint8(translate_(params, extra, to_float(images), source, target))
 
     return translate
 
@@ -66,9 +65,9 @@ def translate_all(
 
 def embed_all(run: Run, images: Pictures, domain: str, batch_size: int = 64) -> Float[np.ndarray, "n e"]:
     """The embeddings of any number of pictures of `domain`, in float64; for a method that has them."""
-    embed = run.method.embed
-    assert embed is not None
-    compiled = jax.jit(lambda p, e, x: embed(p, e, to_float(x), domain))
+    method = run.method
+    assert isinstance(method, Embeds)
+    compiled = jax.jit(lambda p, e, x: method.embed(p, e, to_float(x), domain))
     found: np.ndarray = in_batches(lambda x: compiled(run.params, run.extra, x), images, batch_size)
     return found.astype(np.float64)
 
@@ -125,7 +124,7 @@ def evaluate(
         grid.save_png(str(folder / "start_and_now.png"), grid.beside(sheets, gap=24))
         written.append("start_and_now.png")
     if singles:
-        translator = compiled_translator(run.method)
+        translator = compiled_translator(run.method.translate)
         for s in domains:
             for t in domains:
                 if s != t:
@@ -194,7 +193,9 @@ def translate_files(
         raise ValueError(f"{input} holds no files: give a picture, a folder or a zip of pictures.")
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    translator = compiled_translator(run.method if reference is None else _following(run, reference, target))
+    translator = compiled_translator(
+        run.method.translate if reference is None else _following(run, reference, target)
+    )
     refused: list[dict[str, str]] = []
     waiting: list[tuple[str, np.ndarray]] = []
 
@@ -239,10 +240,10 @@ def translate_files(
     return report
 
 
-def _following(run: Run, reference: str, target: str) -> Method:
-    """The run's method, whose translations follow the picture in the file `reference`."""
-    like = run.method.translate_like
-    if like is None:
+def _following(run: Run, reference: str, target: str) -> Callable[..., Images]:
+    """The run's translation, that follows the picture in the file `reference`."""
+    method = run.method
+    if not isinstance(method, Follows):
         raise ValueError(
             f"{run.config.method} follows no reference: baselines.twingan does, trained with "
             "--config.networks.reference."
@@ -254,9 +255,9 @@ def _following(run: Run, reference: str, target: str) -> Method:
 
     def translate(params: Any, extra: Any, images: Images, source: str, target: str) -> Images:
         followed = jnp.broadcast_to(to_float(jnp.asarray(picture)[None]), images.shape)
-        return like(params, extra, images, followed, source, target)
+        return method.translate_like(params, extra, images, followed, source, target)
 
-    return dataclasses.replace(run.method, translate=translate)
+    return translate
 
 
 def reader(path: Path) -> dict[str, Callable[[], bytes]]:

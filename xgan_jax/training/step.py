@@ -1,5 +1,6 @@
 """The one training step: all players, all losses, all updates and the moving average in one jit."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -7,11 +8,11 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Float, Int32, UInt8
+from jaxtyping import Array, Float, Int32, Key, UInt8
 
 from xgan_jax.config import Config
 from xgan_jax.data.augment import augment, to_float
-from xgan_jax.method import Method, Params, Terms
+from xgan_jax.method import Images, Method, Moment, Params, Terms
 from xgan_jax.runs.state import TrainState, make_optimizer, owned
 from xgan_jax.startup import compiler_options
 from xgan_jax.training.sharding import gather, replicated, split, split_calls
@@ -41,66 +42,11 @@ def make_step(method: Method, config: Config, mesh: Mesh) -> Any:
     batch's leaves and the metrics have a leading dimension k.
     """
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        augment_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
-        with jax.named_scope("augmentation"):
-            images = {
-                domain: augment(to_float(batch[domain]), jax.random.fold_in(augment_key, i), config.data)
-                for i, domain in enumerate(config.data.domains)
-            }
-        metrics: Metrics = {}
-        updated: Params = dict(state.params)
-        optimizers: dict[str, Any] = {}
-        extra = dict(state.extra)
-        for player, networks in method.players.items():
-
-            def total(mine: Params, player: str = player) -> tuple[Float[Array, ""], Terms]:
-                params = state.params | mine
-                with jax.named_scope(player):
-                    terms = method.losses(player, params, state.extra, images, loss_key, state.step)
-                return sum(terms.losses.values(), jnp.zeros(())), terms
-
-            mine = owned(state.params, networks)
-            gradients, terms = jax.grad(total, has_aux=True)(mine)
-            with jax.named_scope("update"):
-                updates, optimizers[player] = make_optimizer(config.optimizer, player).update(
-                    gradients, state.optimizer[player], mine
-                )
-                updated |= optax.apply_updates(mine, updates)
-            extra |= terms.extra
-            metrics |= {f"loss/{name}": value for name, value in terms.losses.items()}
-            metrics |= terms.measures
-            metrics |= {f"gradient/{name}": optax.tree.norm(gradients[name]) for name in networks}
-        updated = method.project(updated)
-        finite = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
-        with jax.named_scope("update"):
-            params, optimizers, extra = jax.tree.map(
-                lambda after, before: jnp.where(finite, after, before),
-                (updated, optimizers, extra),
-                (state.params, state.optimizer, state.extra),
-            )
-            # Early averages would be mostly the random start: begin short, as (1 + n) / (10 + n).
-            n = state.step.astype(jnp.float32)
-            decay = jnp.minimum(config.optimizer.ema_decay, (1.0 + n) / (10.0 + n))
-            ema = jax.tree.map(
-                lambda old, new: jnp.where(finite, old + (1 - decay) * (new - old), old), state.ema, params
-            )
-        # A step that was skipped still counts, so that the next one has other pictures and another key.
-        new = TrainState(state.step + 1, state.key, params, ema, optimizers, extra)
-        return new, metrics | {"finite": finite.astype(jnp.float32)}
-
-    def cached_step(
-        state: TrainState, numbers: Numbers, pictures: dict[str, UInt8[Array, "n s s 3"]]
-    ) -> tuple[TrainState, Metrics]:
-        with jax.named_scope("gather"):
-            batch = {domain: gather(pictures[domain], numbers[domain], mesh) for domain in numbers}
-        return step(state, batch)
-
     def train_step(state: TrainState, batch: Any, *pictures: Any) -> tuple[TrainState, Metrics]:
-        one = cached_step if pictures else step
-        if config.run.steps_per_call == 1:
-            return one(state, batch, *pictures)
-        return lax.scan(lambda state, batch: one(state, batch, *pictures), state, batch)
+        def one(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+            return step(method, config, state, gathered(batch, pictures[0], mesh) if pictures else batch)
+
+        return one(state, batch) if config.run.steps_per_call == 1 else lax.scan(one, state, batch)
 
     everywhere = replicated(mesh)
     pictures = (split(mesh),) if config.data.cache == "device" else ()
@@ -111,3 +57,87 @@ def make_step(method: Method, config: Config, mesh: Mesh) -> Any:
         in_shardings=(everywhere, batch_sharding(config, mesh), *pictures),
         out_shardings=(everywhere, everywhere),
     )
+
+
+def step(method: Method, config: Config, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    """The state after one update of every player, and what `make_step` says of metrics."""
+    augment_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+    images = augmented(config, batch, augment_key)
+    now = Moment(state.params, state.extra, images, loss_key, state.step)
+    params, extra = dict(state.params), dict(state.extra)
+    optimizer: dict[str, Any] = {}
+    metrics: Metrics = {}
+    for player in method.players:
+        gradients, terms = gradients_of(method, player, now)
+        moved, optimizer[player] = moved_by(config, player, gradients, state)
+        params |= moved
+        extra |= terms.extra
+        metrics |= {f"loss/{name}": value for name, value in terms.losses.items()} | terms.measures
+        metrics |= {f"gradient/{name}": optax.tree.norm(gradient) for name, gradient in gradients.items()}
+    params = method.project(params)
+    finite = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
+    after = dataclasses.replace(state, params=params, optimizer=optimizer, extra=extra)
+    with jax.named_scope("update"):
+        after = averaged(config, kept_where(finite, after, state), finite)
+    # A step that was skipped still counts, so that the next one has other pictures and another key.
+    return after.replace(step=state.step + 1), metrics | {"finite": finite.astype(jnp.float32)}
+
+
+@jax.named_scope("gather")
+def gathered(numbers: Numbers, pictures: dict[str, UInt8[Array, "n s s 3"]], mesh: Mesh) -> Batch:
+    """The pictures of these numbers."""
+    return {domain: gather(pictures[domain], numbers[domain], mesh) for domain in numbers}
+
+
+@jax.named_scope("augmentation")
+def augmented(config: Config, batch: Batch, key: Key[Array, ""]) -> dict[str, Images]:
+    """In [-1, 1], as `config.data` says."""
+    return {
+        domain: augment(to_float(batch[domain]), jax.random.fold_in(key, i), config.data)
+        for i, domain in enumerate(config.data.domains)
+    }
+
+
+def gradients_of(method: Method, player: str, now: Moment) -> tuple[Params, Terms]:
+    """Of the sum of the player's terms, by the networks that it owns; and the terms."""
+
+    def total(mine: Params) -> tuple[Float[Array, ""], Terms]:
+        with jax.named_scope(player):
+            terms = method.losses(player, dataclasses.replace(now, params=now.params | mine))
+        return sum(terms.losses.values(), jnp.zeros(())), terms
+
+    gradients, terms = jax.grad(total, has_aux=True)(owned(now.params, method.players[player]))
+    return gradients, terms
+
+
+@jax.named_scope("update")
+def moved_by(config: Config, player: str, gradients: Params, state: TrainState) -> tuple[Params, Any]:
+    """The player's networks after its optimiser's update, and the optimiser's state after it."""
+    mine = owned(state.params, tuple(gradients))
+    optimizer = make_optimizer(config.optimizer, player)
+    updates, moments = optimizer.update(gradients, state.optimizer[player], mine)
+    moved: Params = optax.apply_updates(mine, updates)
+    return moved, moments
+
+
+def kept_where(finite: Array, after: TrainState, before: TrainState) -> TrainState:
+    """`after`, or where it is not `finite` what was there `before`."""
+    params, optimizer, extra = jax.tree.map(
+        lambda new, old: jnp.where(finite, new, old),
+        (after.params, after.optimizer, after.extra),
+        (before.params, before.optimizer, before.extra),
+    )
+    return after.replace(params=params, optimizer=optimizer, extra=extra)
+
+
+def averaged(config: Config, state: TrainState, finite: Array) -> TrainState:
+    """The moving average takes the parameters in.
+
+    Early averages would be mostly the random start: they begin short, as (1 + n) / (10 + n).
+    """
+    n = state.step.astype(jnp.float32)
+    decay = jnp.minimum(config.optimizer.ema_decay, (1.0 + n) / (10.0 + n))
+    ema = jax.tree.map(
+        lambda old, new: jnp.where(finite, old + (1 - decay) * (new - old), old), state.ema, state.params
+    )
+    return state.replace(ema=ema)

@@ -1,0 +1,92 @@
+"""A run's folder: held by one training at a time, and what it says of the run (`config.json`, `run.json`)."""
+
+import datetime
+import fcntl
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+
+from xgan_jax import __version__
+from xgan_jax import config as configs
+from xgan_jax.config import Config
+from xgan_jax.progress import say
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+@contextmanager
+def held(workdir: Path) -> Iterator[None]:
+    """The run's folder, made where it is missing, against a second training process.
+
+    Raises:
+      ValueError: another process trains in it.
+    """
+    if jax.process_index() != 0:
+        yield
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(
+                f"another training process is running in {workdir}: "
+                "stop it first, or give this one another --workdir."
+            ) from None
+        yield
+
+
+def keep_config(workdir: Path, config: Config, started: bool) -> None:
+    """Writes `config.json`; where the run has `started` (has a checkpoint), it is compared first.
+
+    Raises:
+      ValueError: the run was started with another configuration and changes were not allowed.
+    """
+    path = workdir / "config.json"
+    if started and path.exists():
+        changed = configs.differences(configs.from_json(path.read_text()), config)
+        for name, (old, new) in changed.items():
+            say(f"changed since the run began: config.{name}: {old!r} -> {new!r}")
+        refused = sorted(set(changed) - configs.FREE_ON_RESUME)
+        if refused and not config.run.allow_config_change:
+            old, new = changed[refused[0]]
+            raise ValueError(
+                f"{workdir} was trained with config.{refused[0]} = {old!r}, not {new!r}"
+                + (f" (and {len(refused) - 1} more differ, listed above)" if refused[1:] else "")
+                + ": use its configuration, another --workdir, or allow the change with "
+                "--config.run.allow_config_change=True."
+            )
+    if jax.process_index() == 0:
+        _replace(path, configs.to_json(config))
+
+
+def record_launch(workdir: Path, start_step: int) -> None:
+    """Adds this launch (time, command line, versions, machine) to `run.json`."""
+    path = workdir / "run.json"
+    launches = json.loads(path.read_text()) if path.exists() else []
+    launches.append(
+        {
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "start_step": start_step,
+            "argv": sys.argv,
+            "versions": {"xgan_jax": __version__, "python": platform.python_version()}
+            | {name: importlib.metadata.version(name) for name in _PACKAGES},
+            "platform": platform.platform(),
+            "devices": [str(device) for device in jax.devices()],
+            "processes": jax.process_count(),
+        }
+    )
+    _replace(path, json.dumps(launches, indent=2) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(path)

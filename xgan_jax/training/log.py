@@ -1,0 +1,164 @@
+"""What a person sees of the steps: a line now and then, the same numbers in files, and the first bad one."""
+
+import sys
+import time
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from xgan_jax.config import Config
+from xgan_jax.progress import duration, say
+from xgan_jax.runs.checkpoint import Checkpoints
+from xgan_jax.training.metrics import MetricWriter
+from xgan_jax.training.step import Metrics
+
+QUIET = 20.0  # seconds after which a line says that steps are made, where there is no terminal
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss or gradient became NaN or infinite; the message names it and the last checkpoint."""
+
+
+class Clock:
+    """Rates since the last report, and the time left; compiling, drawing and saving are left out."""
+
+    def __init__(self, step: int):
+        self._first = self._last = step
+        self._begin = self._mark = time.perf_counter()
+        self.waited = 0.0
+
+    def skip(self, seconds: float) -> None:
+        """Takes time out of the account that was not spent training."""
+        self._begin += seconds
+        self._mark += seconds
+
+    def left(self, step: int, steps: int) -> str:
+        """How long the rest will take, at the mean rate so far."""
+        mean = (step - self._first) / max(time.perf_counter() - self._begin, 1e-9)
+        return duration((steps - step) / mean)
+
+    def report(self, step: int, steps: int, images: int) -> tuple[dict[str, float], str]:
+        """Numbers for the log and a line for people; `images` is the pictures in a step."""
+        if step == self._first:
+            return {}, "(compiled and warmed up)"
+        now = time.perf_counter()
+        took = max(now - self._mark, 1e-9)
+        rate = (step - self._last) / took
+        numbers = {
+            "steps_per_second": rate,
+            "images_per_second": rate * images,
+            "data_wait": self.waited / took,
+        }
+        waited, left = 100 * numbers["data_wait"], self.left(step, steps)
+        text = f"{rate * images:.0f} images/s, {waited:.1f}% waiting for data, ETA {left}"
+        self._last, self._mark, self.waited = step, now, 0.0
+        return numbers, text
+
+
+class Log:
+    """The metrics of calls of the step, fetched one call late, while the device is at work on the next."""
+
+    def __init__(self, config: Config, start: int, writer: MetricWriter | None, checkpoints: Checkpoints):
+        """`writer`: None on processes that write nothing."""
+        self._run = config.run
+        self._images = config.run.batch_size * len(config.data.domains)
+        self._writer, self._checkpoints = writer, checkpoints
+        self._calls: list[tuple[int, Metrics]] = []  # made since the last look at their metrics
+        self._clock: Clock | None = None
+        self._said = time.perf_counter()
+        shown = None if writer is not None else True  # None: on a terminal only
+        self._bar = tqdm(total=config.run.steps, initial=start, disable=shown, leave=False)
+
+    def waited(self, seconds: float) -> None:
+        """For a batch."""
+        if self._clock is not None:
+            self._clock.waited += seconds
+
+    def paused(self, seconds: float) -> None:
+        """For drawing, measuring or saving, which is no training."""
+        if self._clock is not None:
+            self._clock.skip(seconds)
+
+    def add(self, done: int, metrics: Metrics) -> None:
+        """A call was made, whose last step is number `done`.
+
+        Raises:
+          NonFiniteError: in a call before it, whose metrics it was time to look at.
+        """
+        if self._calls and self._calls[-1][0] % self._run.log_every == 0:
+            self.look()
+        self._calls.append((done, metrics))
+        self._bar.update(self._run.steps_per_call)
+        if self._clock is None:
+            jax.block_until_ready(metrics)
+            self._clock = Clock(done)
+        elif not sys.stderr.isatty() and time.perf_counter() - self._said > QUIET:
+            self._say(f"step {done}/{self._run.steps}  ETA {self._clock.left(done, self._run.steps)}")
+
+    def look(self) -> None:
+        """Whether all calls since the last look were finite, and numbers for the log.
+
+        Raises:
+          NonFiniteError: one was not.
+        """
+        self._raise_if_not_finite()
+        if not self._calls:
+            return
+        done, metrics = self._calls[-1]
+        self._calls.clear()
+        if self._clock is None or (done % self._run.log_every and done != self._run.steps):
+            return
+        scalars = {name: float(np.atleast_1d(v)[-1]) for name, v in jax.device_get(metrics).items()}
+        del scalars["finite"]
+        numbers, speed = self._clock.report(done, self._run.steps, self._images)
+        self._say(line(done, self._run.steps, scalars, speed))
+        if self._writer is not None:
+            self._writer.write_scalars(done, scalars | numbers)
+        self._checkpoints.poll()
+
+    def _say(self, text: str) -> None:
+        say(text)
+        self._said = time.perf_counter()
+
+    def _raise_if_not_finite(self) -> None:
+        all_finite = jax.device_get([metrics["finite"] for _, metrics in self._calls])
+        for (done, metrics), finite in zip(self._calls, all_finite, strict=True):
+            wrong = np.flatnonzero(np.atleast_1d(finite) != 1)
+            if wrong.size == 0:
+                continue
+            first = int(wrong[0])
+            values = {name: np.atleast_1d(v)[first] for name, v in jax.device_get(metrics).items()}
+            bad = sorted(name for name, value in values.items() if not np.isfinite(value))
+            self._checkpoints.wait()
+            steps = self._checkpoints.steps()
+            saved = f"the checkpoint of step {steps[-1]} is good" if steps else "no checkpoint yet"
+            raise NonFiniteError(
+                f"step {done - np.size(finite) + 1 + first}: {', '.join(bad)} is NaN or infinite; {saved} "
+                "and nothing was saved after it. "
+                "Lower --config.optimizer.learning_rate or the weight of that term, and run again."
+            )
+
+    def close(self) -> None:
+        """Removes the bar."""
+        self._bar.close()
+
+
+def line(step: int, steps: int, scalars: dict[str, float], speed: str) -> str:
+    """One for people: the mean of each loss over domains and directions, by a short name."""
+    terms: dict[str, list[float]] = {}
+    for name, value in scalars.items():
+        if name.startswith("loss/"):
+            terms.setdefault(_short(name).split("/")[0], []).append(value)
+    losses = " ".join(f"{name} {sum(values) / len(values):.3f}" for name, values in terms.items())
+    return f"step {step}/{steps}  {losses}  {speed}"
+
+
+def _short(name: str) -> str:
+    return (
+        name.removeprefix("loss/")
+        .replace("reconstruction", "rec")
+        .replace("domain_adversarial", "dann")
+        .replace("discriminator", "disc")
+        .replace("semantic", "sem")
+    )

@@ -1,0 +1,172 @@
+"""Before the first step: what is asked for is checked and described, then a run is begun or taken up."""
+
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from clu import parameter_overview
+from jax.sharding import Mesh
+
+from xgan_jax import __version__
+from xgan_jax import method as methods
+from xgan_jax.config import Config
+from xgan_jax.data import pipeline
+from xgan_jax.method import Method
+from xgan_jax.progress import duration, say
+from xgan_jax.runs import folder
+from xgan_jax.runs import state as states
+from xgan_jax.runs.checkpoint import Checkpoints
+from xgan_jax.runs.state import TrainState
+from xgan_jax.training import sharding
+from xgan_jax.training.feed import Counts, Feed
+from xgan_jax.training.profile import CALLS, matrix_product_rate
+from xgan_jax.training.step import make_step
+
+
+@dataclass(frozen=True)
+class Start:
+    """A run that goes on with `state`, at `step`. `abstract` has its shapes; `about`, {"counts", "crop"} of
+    its data, is kept by its checkpoints."""
+
+    config: Config
+    workdir: Path
+    method: Method
+    mesh: Mesh
+    abstract: TrainState
+    counts: Counts
+    about: dict[str, Any]
+    checkpoints: Checkpoints
+    feed: Feed
+    state: TrainState
+    step: int
+
+
+def start(config: Config, workdir: Path, opened: contextlib.ExitStack) -> Start:
+    """Begins the run in `workdir`, or takes it up at its newest undamaged checkpoint.
+
+    What has to be closed at the run's end, however it ends, is put on `opened`. Nothing is written before all
+    that can be refused has been looked at.
+
+    Raises:
+      ValueError: configuration or data are not usable, or differ from those of the run so far.
+    """
+    mesh = sharding.make_mesh()
+    _check_devices(config)
+    method = methods.load(config)
+    counts = pipeline.picture_counts(config.data)
+    # The rule is kept with the weights: translate crops new pictures alike.
+    about = {"counts": counts, "crop": pipeline.crop_rules(config.data)}
+    abstract = jax.eval_shape(lambda: states.create(method, config))
+    describe(config, counts, abstract)
+    method.prepare()
+    checkpoints = Checkpoints(workdir / "checkpoints", config.run.keep_checkpoints)
+    opened.enter_context(contextlib.closing(checkpoints))
+    found = checkpoints.latest_good()
+    folder.keep_config(workdir, config, started=found is not None)
+    feed = opened.enter_context(contextlib.closing(Feed(config, mesh)))
+    everywhere = sharding.replicated(mesh)
+    if found is None:
+        state = jax.jit(lambda: states.create(method, config), out_shardings=everywhere)()
+    else:
+        state, position = checkpoints.restore(abstract, found, everywhere)
+        _take_up(config, workdir, found, counts, position, feed)
+        checkpoints.set_aside_after(found)
+        say(f"continuing from step {found}")
+    return Start(config, workdir, method, mesh, abstract, counts, about, checkpoints, feed, state, found or 0)
+
+
+def _check_devices(config: Config) -> None:
+    run = config.run
+    if run.batch_size % jax.device_count():
+        raise ValueError(
+            f"config.run.batch_size is {run.batch_size}, which {jax.device_count()} devices cannot "
+            "share equally: use a multiple."
+        )
+    if run.profile and run.steps < CALLS * run.steps_per_call:
+        raise ValueError(
+            f"config.run.profile needs {CALLS} calls of the step, {CALLS * run.steps_per_call} steps: raise "
+            f"config.run.steps from {run.steps}."
+        )
+
+
+def _take_up(
+    config: Config, workdir: Path, step: int, counts: Counts, position: dict[str, Any], feed: Feed
+) -> None:
+    """Puts `feed` where the checkpoint of `step` says.
+
+    Raises:
+      ValueError: the dataset is another, or calls of several steps do not meet `step`.
+    """
+    run = config.run
+    # A run that began elsewhere (convert.py) has weights and no place in the data.
+    if position["counts"] not in (None, counts) and not run.allow_config_change:
+        raise ValueError(
+            f"{config.data.path} holds {counts}, but this run was trained on {position['counts']} "
+            "pictures: point config.data.path at the same dataset, or allow the change with "
+            "--config.run.allow_config_change=True."
+        )
+    if step % run.steps_per_call:
+        raise ValueError(
+            f"{workdir} is at step {step}, which calls of {run.steps_per_call} steps do not meet: set "
+            "--config.run.steps_per_call to a number that divides it."
+        )
+    if position["iterator"] is not None:
+        feed.go_to(position["iterator"])
+
+
+def describe(config: Config, counts: Counts, abstract: TrainState) -> None:
+    """Says what was found: devices, pictures, networks, memory."""
+    devices = jax.devices()
+    say(
+        f"xgan_jax {__version__}, jax {jax.__version__}: {len(devices)} x {devices[0].device_kind}, "
+        f"{jax.process_count()} process(es)"
+    )
+    for domain, splits in counts.items():
+        found = ", ".join(f"{n} {split}" for split, n in splits.items())
+        say(f"  {domain}: {found} pictures")
+    for network, tree in abstract.params.items():
+        say(f"  {network}: {parameter_overview.count_parameters(tree):,} parameters")
+    total = parameter_overview.count_parameters(abstract.params)
+    state_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(abstract))
+    say(
+        f"  together {total:,}, {state_bytes / 2**20:.0f} MiB with optimisers and average; batch "
+        f"{config.run.batch_size} of each domain, {config.data.size} px, {config.run.compute_dtype}"
+    )
+
+
+def compiled_step(run: Start, resident: tuple[Any, ...]) -> Any:
+    """The step, compiled; says what it costs and how long the run will take."""
+    config = run.config
+    say("compiling the training step (minutes for large networks on a CPU; kept for the next start) ...")
+    start = time.perf_counter()
+    lowered = make_step(run.method, config, run.mesh).lower(run.abstract, run.feed.shapes(), *resident)
+    compiled = lowered.compile()
+    took = time.perf_counter() - start
+    cost = compiled.cost_analysis() or {}
+    memory = compiled.memory_analysis()
+    line = f"  compiled in {duration(took)}"
+    flops = float(cost.get("flops", 0.0))
+    if flops:
+        line += f"; {flops / 1e9:.1f} GFLOP a step and device"
+    if memory is not None:
+        bytes_ = memory.temp_size_in_bytes + memory.argument_size_in_bytes
+        line += f", about {bytes_ / 2**20:.0f} MiB"
+    say(line)
+    if flops:
+        rate, left = matrix_product_rate(), config.run.steps - run.step
+        # Training steps of such networks reach 0.3 to 0.6 of a matrix product's speed.
+        seconds = left * flops / (0.4 * rate)
+        say(
+            f"  expected duration: about {duration(seconds)} for {left} steps "
+            f"(at 0.4 of this device's {rate / 1e9:.0f} GFLOP/s; the ETA below is measured)"
+        )
+    return compiled
+
+
+def write_networks(run: Start) -> None:
+    """Every parameter and its shape, as `networks.txt`."""
+    overview = parameter_overview.get_parameter_overview(run.abstract.params, include_stats=False)
+    (run.workdir / "networks.txt").write_text(overview + "\n")
