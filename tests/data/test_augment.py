@@ -45,7 +45,10 @@ def test_shift_moves_each_and_repeats_edges() -> None:
     seen = set()
     for i in range(len(x)):
         found = [
-            (r, c) for r in range(5) for c in range(5) if np.array_equal(padded[i, r : r + 8, c : c + 8], y[i])
+            (r, c)
+            for r in range(5)
+            for c in range(5)
+            if np.array_equal(padded[i, r : r + 8, c : c + 8], y[i])
         ]
         assert found
         seen.update(found)

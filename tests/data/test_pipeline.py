@@ -60,9 +60,7 @@ def test_processes_share_the_batch_of_one(records: Path, count: int) -> None:
     whole = take(pipeline.train_batches(data(records), batch_size=8, seed=0), 6)
     parts = [
         take(
-            pipeline.train_batches(
-                data(records), batch_size=8, seed=0, process_index=i, process_count=count
-            ),
+            pipeline.train_batches(data(records), batch_size=8, seed=0, process_index=i, process_count=count),
             6,
         )
         for i in range(count)
@@ -92,7 +90,11 @@ def test_every_picture_once_an_epoch_and_pairs_change(records: Path) -> None:
 def test_encoded_records(tmp_path: Path, records: Path, encoding: str) -> None:
     pictures = records.parent / "pictures"
     prepare(
-        {d: str(pictures / d) for d in ("face", "anime")}, tmp_path / "out", size=32, encoding=encoding, test_fraction=0.2
+        {d: str(pictures / d) for d in ("face", "anime")},
+        tmp_path / "out",
+        size=32,
+        encoding=encoding,
+        test_fraction=0.2,
     )
     raw = pipeline.read_pictures(data(records), "face", "train", range(10)).astype(int)
     read = pipeline.read_pictures(data(tmp_path / "out"), "face", "train", range(10)).astype(int)

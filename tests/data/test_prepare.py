@@ -611,7 +611,6 @@ def test_pictures_that_look_the_same_are_written_once(tmp_path, capsys):
     assert prepare({"anime": str(folder)}, tmp_path / "all", size=64)["domains"]["anime"]["written"] == 44
 
 
-
 def test_sets_of_several_places_are_one_domain(tmp_path, capsys):
     """A folder and a zip with a picture in common, labels in the one."""
     pictures = pngs(12)
@@ -762,7 +761,10 @@ def test_tfds_that_is_not_prepared(tmp_path, monkeypatch):
         (["--domain", "face={}/empty"], "holds no pictures: give a folder or a zip with pictures"),
         (["--domain", "face={}/texts"], "holds no pictures (2 other files)"),
         (["--domain", "face={}/a/000.png"], "000.png is neither a folder nor an intact zip"),
-        (["--domain", "face={}/a", "--domain", "face={}/a"], "/a is given twice for face: give each set once"),
+        (
+            ["--domain", "face={}/a", "--domain", "face={}/a"],
+            "/a is given twice for face: give each set once",
+        ),
         (["--domain", "face"], "--domain is 'face': write NAME=PATH"),
         (["--domain", "Fa ce={}/a"], "the domain name 'Fa ce' cannot be used"),
         (["--domain", "face={}/a", "--size", "4"], "--size is 4: use 8 to 1024"),

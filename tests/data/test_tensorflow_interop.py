@@ -27,9 +27,7 @@ def test_tensorflow_and_tfds_read_our_records(records: Path, tmp_path: Path) -> 
     shutil.copytree(records, folder)
     data = DataConfig(path=str(folder), size=32)
     counts = pipeline.picture_counts(data)
-    expected = {
-        d: pipeline.read_pictures(data, d, "train", range(counts[d]["train"])) for d in data.domains
-    }
+    expected = {d: pipeline.read_pictures(data, d, "train", range(counts[d]["train"])) for d in data.domains}
     np.savez(folder / "expected.npz", **expected)
     run("--check", str(folder))
 

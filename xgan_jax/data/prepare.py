@@ -7,8 +7,8 @@ Written is `OUT/report.json` and, for each domain, a folder that `tfds.builder_f
     OUT/face/contact_sheet.png
 
 Nothing is dropped in silence: of every domain, found = written + refused, and each refused file stands
-in the report with its reason; what `where` and `dedup` were asked to leave out is counted beside them. OUT appears only when it is complete; until then the work is in
-`OUT.partial`, where the same command goes on.
+in the report with its reason; what `where` and `dedup` were asked to leave out is counted beside them.
+OUT appears only when it is complete; until then the work is in `OUT.partial`, where the same command goes on.
 """
 
 import fcntl
@@ -156,8 +156,8 @@ def prepare(
             shutil.rmtree(partial / domain, ignore_errors=True)
             (partial / domain).mkdir()
             journal["done"][domain] = _prepare_domain(
-                domain, ", ".join(paths[domain]), source, splits[domain], partial / domain, size, encoding, crop,
-                chosen.get(domain, {}), dedup, workers or os.cpu_count() or 1,
+                domain, ", ".join(paths[domain]), source, splits[domain], partial / domain, size, encoding,
+                crop, chosen.get(domain, {}), dedup, workers or os.cpu_count() or 1,
             )  # fmt: skip
             _write_json(partial / "journal.json", journal)
         report = {

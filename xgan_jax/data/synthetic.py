@@ -86,9 +86,7 @@ _SKEWED = {
 }
 
 
-def sample_attributes(
-    rng: np.random.Generator, style: str | None = None, skew: bool = False
-) -> Attributes:
+def sample_attributes(rng: np.random.Generator, style: str | None = None, skew: bool = False) -> Attributes:
     """One person. With `skew` the frequencies are those of `style`, else the same for both."""
     frequencies = _FREQUENCIES | (_SKEWED[style] if skew and style else {})
     values: dict[str, str | float] = {
@@ -134,7 +132,12 @@ _SKIN: dict[str, dict[str, Colour]] = {
 }
 _EYE: dict[str, dict[str, Colour]] = {
     "face": {"brown": (82, 52, 30), "blue": (84, 126, 168), "green": (84, 128, 82), "gray": (126, 132, 138)},
-    "anime": {"brown": (176, 96, 40), "blue": (50, 120, 240), "green": (40, 180, 90), "gray": (140, 146, 170)},
+    "anime": {
+        "brown": (176, 96, 40),
+        "blue": (50, 120, 240),
+        "green": (40, 180, 90),
+        "gray": (140, 146, 170),
+    },
 }
 _BACKGROUND: dict[str, dict[str, Colour]] = {
     "face": {
@@ -166,7 +169,9 @@ Number = float | int  # the type checker of the tests takes float at its word
 Points = Sequence[tuple[Number, Number]]
 
 
-def _arc(cx: Number, cy: Number, rx: Number, ry: Number, start: Number = 0, end: Number = 360, n: int = 28) -> Points:
+def _arc(
+    cx: Number, cy: Number, rx: Number, ry: Number, start: Number = 0, end: Number = 360, n: int = 28
+) -> Points:
     """Points of an ellipse from angle `start` to `end`, degrees clockwise from the right."""
     angles = np.radians(np.linspace(start, end, n))
     return list(zip((cx + rx * np.cos(angles)).tolist(), (cy + ry * np.sin(angles)).tolist(), strict=True))
@@ -296,7 +301,11 @@ def _photo(a: Attributes, size: int, rng: np.random.Generator) -> UInt8[np.ndarr
         c.line(lid, dark_hair if a.hair in ("black", "brown") else (70, 48, 40), 0.011)
     for brow in _both_sides([(0.04, -0.09), (0.09, -0.105), (0.145, -0.088)]):
         c.line(brow, _mix(dark_hair, skin, 0.15), 0.02)
-    c.fill([(-0.012, -0.03), (0.012, -0.03), (0.036, 0.085), (-0.036, 0.085)], _mix(skin, dark_skin, 0.18), "skin")
+    c.fill(
+        [(-0.012, -0.03), (0.012, -0.03), (0.036, 0.085), (-0.036, 0.085)],
+        _mix(skin, dark_skin, 0.18),
+        "skin",
+    )
     for nostril in _both_sides(_arc(0.018, 0.086, 0.012, 0.007)):
         c.fill(nostril, _mix(dark_skin, (0, 0, 0), 0.3))
 
@@ -456,7 +465,9 @@ _DRAW: dict[str, Callable[[Attributes, int, np.random.Generator], np.ndarray]] =
 }
 
 
-def draw(attributes: Attributes, style: str, size: int = 64, seed: int = 0) -> UInt8[np.ndarray, "size size 3"]:
+def draw(
+    attributes: Attributes, style: str, size: int = 64, seed: int = 0
+) -> UInt8[np.ndarray, "size size 3"]:
     """A picture of `attributes` in a style, "face" or "anime".
 
     `seed` decides what is no attribute: light, noise, blur, clothes. The same arguments give the same
