@@ -424,7 +424,7 @@ def test_evil_zip_members_are_refused_and_nothing_is_unpacked(tmp_path):
 
 
 def test_a_zip_that_would_unpack_to_too_much_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("xgan_jax.data.sources.MAX_ZIP_BYTES", 1000)
+    monkeypatch.setattr("xgan_jax.data.zips.MAX_ZIP_BYTES", 1000)
     with pytest.raises(ValueError, match="would unpack to"):
         prepare({"face": str(zipped(tmp_path / "a.zip", pngs(3)))}, tmp_path / "out")
 

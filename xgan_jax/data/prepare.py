@@ -33,6 +33,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from xgan_jax import __version__
+from xgan_jax.data.joined import Joined
 from xgan_jax.data.pictures import (
     CROPS,
     PictureError,
@@ -42,7 +43,7 @@ from xgan_jax.data.pictures import (
     encode,
     has_celeba_aspect,
 )
-from xgan_jax.data.sources import Files, Joined, Source, open_source
+from xgan_jax.data.sources import Files, Source, open_source
 from xgan_jax.data.tfrecord import TFRecordWriter, encode_example
 
 FORMAT = 1  # of the records and the report; raised when an old OUT must be made anew
@@ -82,7 +83,7 @@ def prepare(
         test split. A picture's split follows from a hash of its name, so adding others never moves it.
       test_lists: {domain: text file}; the pictures named there, one a line, are the test split, and
         all others train.
-      labels: {domain: CSV}; see `sources.Files.read_labels_file`.
+      labels: {domain: CSV}; see `labels.read_labels_file`.
       where: {domain: {label: value}}; only pictures whose labels have these values are written. Under "" for
         every domain that has the label.
       dedup: of pictures of a domain that look the same (`NEAR`), only the first is written. The train split
