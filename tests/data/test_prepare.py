@@ -18,7 +18,6 @@ import pytest
 from PIL import Image
 
 from xgan_jax import cli
-from xgan_jax.data import prepare as prepare_module
 from xgan_jax.data.pictures import crop_resize, decode, encode
 from xgan_jax.data.prepare import prepare
 from xgan_jax.data.synthetic import draw, sample_attributes
@@ -444,7 +443,7 @@ def test_folder_links(tmp_path):
 
 
 def test_the_same_pictures_give_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare_module, "SHARD_BYTES", 5000)
+    monkeypatch.setattr("xgan_jax.data.shards.SHARD_BYTES", 5000)
     one = write(tmp_path / "one", pngs(20))
     two = tmp_path / "two"
     two.mkdir()
@@ -488,12 +487,12 @@ def test_killed_in_the_middle_and_repeated(tmp_path, capsys):
     out, partial = tmp_path / "out", tmp_path / "out.partial"
     program = f"""if True:
         import os, time
-        from xgan_jax.data import prepare
-        decode = prepare.decode
+        from xgan_jax.data import prepare, records
+        decode = records.decode
         def slow(data):
             time.sleep(0.1 if os.path.exists({str(partial / "anime")!r}) else 0)
             return decode(data)
-        prepare.decode = slow
+        records.decode = slow
         domains = {{"face": {str(face)!r}, "anime": {str(anime)!r}}}
         prepare.prepare(domains, {str(out)!r}, size={SIZE}, workers=1)
     """

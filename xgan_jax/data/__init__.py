@@ -1,1 +1,8 @@
-"""Pictures in: drawn data, `prepare`, TFRecords read at random, and the grain pipeline."""
+"""Pictures in: drawn data, `prepare`, TFRecords read at random, and the grain pipeline.
+
+sources (listing, folders, zips, layout, labels, celeba, tfds_records), joined: where pictures come from
+prepare (domains, splits, records, looks, account, shards, contact_sheet, journal): to records
+pipeline, batches, augment: from records
+tfrecord, pictures: the formats, for both
+synthetic: the embedded faces
+"""

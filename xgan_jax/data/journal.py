@@ -1,0 +1,149 @@
+"""What stands at OUT, and the journal of the unfinished OUT.partial: what was asked for, and which domains of
+it are finished. The same request goes on there; another is told in what it differs."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def finished(out: Path, request: dict[str, Any]) -> dict[str, Any] | None:
+    """The report in `out` when it answers `request`; None when there is nothing at `out`.
+
+    Raises:
+      ValueError: something else is there.
+    """
+    if not out.exists():
+        return None
+    if not out.is_dir():
+        raise ValueError(f"--out {out} is a file: choose another.")
+    if out.is_symlink() or os.path.ismount(out):
+        # A finished folder is renamed into place, which neither allows.
+        raise ValueError(f"--out {out} is a link or a mount point: give a folder inside it, {out / 'data'}.")
+    try:
+        report: dict[str, Any] = json.loads((out / "report.json").read_text())
+        was = report["request"]
+    except (OSError, ValueError, KeyError, TypeError):
+        if any(out.iterdir()):
+            raise ValueError(
+                f"--out {out} is not empty and was not written by prepare: choose another folder."
+            ) from None
+        return None
+    if was != request:
+        raise ValueError(
+            f"--out {out} holds another dataset ({_difference(was, request)}): delete it or choose another."
+        )
+    return report
+
+
+class Journal:
+    """`OUT.partial`, made or taken up, and locked; a context manager.
+
+    An interruption leaves the folder there; a ValueError removes it, for then the request has to change and
+    nothing in it is of use.
+    """
+
+    def __init__(self, out: Path, request: dict[str, Any]) -> None:
+        """`out`: as `finished` has seen it, not there or empty.
+
+        Raises:
+          ValueError: the folder cannot be made, another process is writing it, or it belongs to another
+            request or program.
+        """
+        self._out, self._folder = out, out.with_name(out.name + ".partial")
+        self._lock = _make_and_lock(self._folder)
+        try:
+            self._journal = _take_up(self._folder, request)
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self.done: dict[str, Any] = self._journal["done"]  # {domain: its report}
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, ValueError):
+            shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._lock)
+
+    def begin(self, domain: str) -> Path:
+        """An empty folder for a domain's files."""
+        folder = self._folder / domain
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def end(self, domain: str, report: dict[str, Any]) -> None:
+        """Notes that a domain's folder is complete."""
+        self.done[domain] = report
+        _write_json(self._folder / "journal.json", self._journal)
+
+    def finish(self, report: dict[str, Any]) -> None:
+        """Writes report.json and makes the folder `out`."""
+        _write_json(self._folder / "report.json", report)
+        if self._out.exists():
+            self._out.rmdir()  # `finished` has seen that it is empty
+        os.rename(self._folder, self._out)
+        (self._out / "journal.json").unlink()
+
+
+def _make_and_lock(folder: Path) -> int:
+    """The descriptor that locks `folder` until it is closed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be made ({error.strerror}): choose another --out.") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go when the process dies
+    except OSError:
+        os.close(lock)
+        raise ValueError(f"another prepare is writing {folder}: wait for it.") from None
+    return lock
+
+
+def _take_up(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """The journal in `folder`, or a new one."""
+    delete = f"delete {folder} to start anew"
+    try:
+        journal: dict[str, Any] = json.loads((folder / "journal.json").read_text())
+    except FileNotFoundError:
+        if any(name != "journal.json.new" for name in os.listdir(folder)):
+            raise ValueError(f"{folder} is in the way and was not written by prepare: {delete}.") from None
+        journal = {"request": request, "done": {}}
+        _write_json(folder / "journal.json", journal)
+    if journal["request"] != request:
+        raise ValueError(
+            f"{folder} was left by an interrupted prepare of another kind "
+            f"({_difference(journal['request'], request)}): repeat that one, or {delete}."
+        )
+    return journal
+
+
+def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first thing in which two requests differ."""
+    for key in ("format", "size", "encoding", "crop", "dedup"):
+        if was.get(key) != now.get(key):
+            return f"{key} was {was.get(key)}, now {now.get(key)}"
+    before, after = was["domains"], now["domains"]
+    if before.keys() != after.keys():
+        return f"of {', '.join(before)}, not {', '.join(after)}"
+    domain = next(d for d in after if before[d] != after[d])
+    if before[domain]["path"] != after[domain]["path"]:
+        return f"{domain} was made from {before[domain]['path']}"
+    if before[domain]["pictures"] != after[domain]["pictures"]:
+        return f"the pictures or labels of {domain} have changed since"
+    if before[domain].get("where") != after[domain].get("where"):
+        return f"{domain} was chosen by other labels"
+    return f"{domain} was split into train and test in another way"
+
+
+def _write_json(path: Path, content: Any) -> None:
+    """Whole or not at all."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(new, path)
