@@ -526,6 +526,13 @@ def test_a_failure_leaves_nothing_behind(tmp_path):
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
 
 
+def test_how_far_it_is_is_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("xgan_jax.progress.EVERY", -1.0)
+    prepare({"face": str(write(tmp_path / "a", pngs(5)))}, tmp_path / "out", size=SIZE, workers=1)
+    lines = [line for line in capsys.readouterr().out.splitlines() if " of 5 pictures, " in line]
+    assert [line.split(" of ")[0] for line in lines] == [f"face: {i}" for i in range(1, 6)]
+
+
 def test_the_next_command_is_printed(tmp_path, capsys):
     for name in ("a", "b"):
         write(tmp_path / name, pngs(3))

@@ -111,6 +111,14 @@ def test_dataset_counterparts_and_labels(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(Image.open(out / "testA" / name)), again)
 
 
+def test_drawing_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("xgan_jax.progress.EVERY", -1.0)
+    draw_dataset(tmp_path / "drawn", count=2, test_count=1, size=32)
+    assert "drawing: 6 of 6 pictures, " in capsys.readouterr().out
+
+
 def test_dataset_is_not_drawn_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "drawn"
     draw_dataset(out, count=2, test_count=1, size=32)

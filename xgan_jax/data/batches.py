@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import UInt8
-from tqdm import trange
+
+from xgan_jax.progress import tracked
 
 
 def in_batches(
@@ -20,7 +21,8 @@ def in_batches(
     Every call has `batch_size` pictures, the last filled up with black ones, so that one program is compiled.
     """
     parts = []
-    for start in trange(0, len(pictures), batch_size, desc="batches", leave=False, disable=None):
+    starts = range(0, len(pictures), batch_size)
+    for start in tracked(starts, len(starts), "batches", "call"):
         part = pictures[start : start + batch_size]
         filled = np.concatenate([part, np.zeros((batch_size - len(part), *part.shape[1:]), np.uint8)])
         result = jax.device_get(function(filled))

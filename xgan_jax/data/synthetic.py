@@ -30,7 +30,8 @@ from typing import get_type_hints
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFilter
-from tqdm import tqdm
+
+from xgan_jax.progress import Progress
 
 STYLES = ("face", "anime")
 HAIR_COLOURS = ("black", "brown", "blond", "red", "gray")
@@ -531,9 +532,13 @@ def draw_dataset(
         raise ValueError(f"{out} exists and was not drawn by this request: delete it or give another --out.")
     partial_out = out.with_name(out.name + ".partial")
     shutil.rmtree(partial_out, ignore_errors=True)
-    bar = tqdm(total=2 * (count + test_count), desc="drawing", unit="picture", disable=None)
     # Not forked: this process may have jax's threads.
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    total = 2 * (count + test_count)
+    with (
+        Progress("drawing", total, "picture", partial(print, flush=True)) as progress,
+        ProcessPoolExecutor(mp_context=spawn) as pool,
+    ):
         for split, n in (("train", count), ("test", test_count)):
             for letter, style in zip("AB", STYLES, strict=True):
                 folder = partial_out / f"{split}{letter}"
@@ -546,12 +551,11 @@ def draw_dataset(
                 ]
                 task = partial(_draw_file, str(folder), style, size)
                 for _ in pool.map(task, jobs, chunksize=32):
-                    bar.update()
+                    progress.advance()
                 with (folder / "attributes.csv").open("w", newline="") as file:
                     writer = csv.writer(file)
                     writer.writerow(["file_name", *get_type_hints(Attributes)])
                     writer.writerows([job[0], *dataclasses.astuple(job[1])] for job in jobs)
-    bar.close()
     (partial_out / "dataset.json").write_text(json.dumps(request) + "\n")
     partial_out.rename(out)
     print(f"{out}: {count} training and {test_count} test pictures of each style, {size} px")
