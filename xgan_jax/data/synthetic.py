@@ -280,7 +280,6 @@ def _photo(a: Attributes, size: int, rng: np.random.Generator) -> UInt8[np.ndarr
     c = _Canvas(a, size, background)
     w, h = 0.215, 0.285
     dark_skin, dark_hair = _mix(skin, (40, 10, 10), 0.35), _mix(hair, (0, 0, 0), 0.35)
-    lip = _mix(skin, (150, 40, 50), 0.5)
 
     _back_hair(c, a, w, h, dark_hair, 0.0)
     cloth = _mix(background, tuple(rng.integers(30, 220, 3).tolist()), 0.7)
@@ -310,6 +309,16 @@ def _photo(a: Attributes, size: int, rng: np.random.Generator) -> UInt8[np.ndarr
     for nostril in _both_sides(_arc(0.018, 0.086, 0.012, 0.007)):
         c.fill(nostril, _mix(dark_skin, (0, 0, 0), 0.3))
 
+    _photo_mouth(c, a, w, h)
+    _photo_hair(c, a, w, h)
+    _glasses(c, a, 0.09, -0.036, 0.066, (30, 28, 30), 0.011)
+    return _photo_light(c, size, w, h, rng)
+
+
+def _photo_mouth(c: _Canvas, a: Attributes, w: Number, h: Number) -> None:
+    """Beard and mouth."""
+    hair, skin = _HAIR["face"][a.hair], _SKIN["face"][a.skin]
+    lip = _mix(skin, (150, 40, 50), 0.5)
     if a.beard == "full":
         jaw = [(x, y) for x, y in _head(w * 1.0, h * 1.01, 0.12) if y > 0.06]
         jaw = sorted(jaw, key=lambda p: math.atan2(p[1] - 0.06, p[0]))
@@ -328,7 +337,9 @@ def _photo(a: Attributes, size: int, rng: np.random.Generator) -> UInt8[np.ndarr
         c.fill(_arc(0, 0.155, 0.064, 0.02), lip)
         c.line([(-0.06, 0.155), (0.06, 0.155)], _mix(lip, (40, 0, 0), 0.5), 0.008)
 
-    # The cap of hair, with a hairline over the forehead.
+
+def _photo_hair(c: _Canvas, a: Attributes, w: Number, h: Number) -> None:
+    """The cap of hair, with a hairline over the forehead."""
     outer = _arc(0, -0.03, w * 1.13, h * 1.06, 172, 368)
     if a.cut in ("bob", "long"):
         inner = [(w * 0.98, 0.1), (w * 0.8, -0.06), (w * 0.3, -0.19), (-w * 0.55, -0.13), (-w * 0.86, -0.04),
@@ -339,9 +350,13 @@ def _photo(a: Attributes, size: int, rng: np.random.Generator) -> UInt8[np.ndarr
     else:
         inner = [(w, -0.02), (w * 0.86, -0.12), (w * 0.4, -0.18), (-w * 0.4, -0.18), (-w * 0.86, -0.12),
                  (-w, -0.02)]  # fmt: skip
-    c.fill([*outer, *inner], hair, "hair")
-    _glasses(c, a, 0.09, -0.036, 0.066, (30, 28, 30), 0.011)
+    c.fill([*outer, *inner], _HAIR["face"][a.hair], "hair")
 
+
+def _photo_light(
+    c: _Canvas, size: int, w: Number, h: Number, rng: np.random.Generator
+) -> UInt8[np.ndarray, "size size 3"]:
+    """The picture as a camera sees it: light, strands, a background out of focus, blur and noise."""
     picture, material = c.reduced()
     skin_part, hair_part, back_part = np.moveaxis(material / 255.0, -1, 0)[..., None]
     x, y = c.frame(size)
@@ -382,12 +397,12 @@ def _glasses(
 
 
 def _anime(a: Attributes, size: int, rng: np.random.Generator) -> UInt8[np.ndarray, "size size 3"]:
-    hair, skin, eye = (_HAIR["anime"][a.hair], _SKIN["anime"][a.skin], _EYE["anime"][a.eyes])
+    hair, skin = _HAIR["anime"][a.hair], _SKIN["anime"][a.skin]
     background = _BACKGROUND["anime"][a.background]
     c = _Canvas(a, size, background)
     w, h, line = 0.255, 0.285, 0.011
     skin_shadow = _mix(skin, (200, 96, 110), 0.32)
-    hair_shadow, hair_light = _mix(hair, (40, 20, 80), 0.3), _mix(hair, (255, 255, 255), 0.5)
+    hair_shadow = _mix(hair, (40, 20, 80), 0.3)
 
     _back_hair(c, a, w, h, hair_shadow, line)
     cloth: Colour = ((245, 245, 250), (70, 80, 140), (210, 80, 90))[int(rng.integers(3))]
@@ -401,19 +416,7 @@ def _anime(a: Attributes, size: int, rng: np.random.Generator) -> UInt8[np.ndarr
            skin_shadow, "skin")  # fmt: skip
 
     x, y = 0.118, 0.035
-    for white in _both_sides(_arc(x, y, 0.072, 0.078)):
-        c.fill(white, (255, 255, 255))
-    for iris in _both_sides(_arc(x, y + 0.004, 0.054, 0.072)):
-        c.fill(iris, _mix(eye, (0, 0, 30), 0.35))
-    for glow in _both_sides(_arc(x, y + 0.03, 0.042, 0.042)):
-        c.fill(glow, _mix(eye, (255, 255, 255), 0.25))
-    for pupil in _both_sides(_arc(x, y + 0.004, 0.022, 0.034)):
-        c.fill(pupil, (24, 16, 36))
-    for dx in (x, -x):
-        c.fill(_arc(dx - 0.02, y - 0.028, 0.02, 0.022), (255, 255, 255))
-        c.fill(_arc(dx + 0.022, y + 0.04, 0.01, 0.01), (255, 255, 255))
-    for lash in _both_sides(_arc(x, y + 0.01, 0.076, 0.09, 190, 350)):
-        c.line(lash, _INK, 0.022)
+    _anime_eyes(c, x, y, _EYE["anime"][a.eyes])
     for brow in _both_sides([(0.06, -0.085), (0.12, -0.1), (0.175, -0.08)]):
         c.line(brow, hair_shadow, 0.012)
     c.line([(0.0, 0.11), (-0.01, 0.124), (0.004, 0.128)], _mix(skin_shadow, _INK, 0.4), 0.008)
@@ -433,7 +436,36 @@ def _anime(a: Attributes, size: int, rng: np.random.Generator) -> UInt8[np.ndarr
     else:
         c.line([(-0.036, 0.188), (0.036, 0.188)], _INK, 0.012)
 
-    # Bangs in pointed locks, a highlight across them.
+    _anime_bangs(c, a, w, h, line)
+    _glasses(c, a, x, y, 0.088, (60, 40, 90), 0.013)
+
+    picture, material = c.reduced()
+    back_part = material[..., 2:] / 255.0
+    # Flat colour everywhere; the background is a clean gradient.
+    picture += back_part * np.linspace(28, -28, size, dtype=np.float32)[:, None, None]
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def _anime_eyes(c: _Canvas, x: Number, y: Number, eye: Colour) -> None:
+    for white in _both_sides(_arc(x, y, 0.072, 0.078)):
+        c.fill(white, (255, 255, 255))
+    for iris in _both_sides(_arc(x, y + 0.004, 0.054, 0.072)):
+        c.fill(iris, _mix(eye, (0, 0, 30), 0.35))
+    for glow in _both_sides(_arc(x, y + 0.03, 0.042, 0.042)):
+        c.fill(glow, _mix(eye, (255, 255, 255), 0.25))
+    for pupil in _both_sides(_arc(x, y + 0.004, 0.022, 0.034)):
+        c.fill(pupil, (24, 16, 36))
+    for dx in (x, -x):
+        c.fill(_arc(dx - 0.02, y - 0.028, 0.02, 0.022), (255, 255, 255))
+        c.fill(_arc(dx + 0.022, y + 0.04, 0.01, 0.01), (255, 255, 255))
+    for lash in _both_sides(_arc(x, y + 0.01, 0.076, 0.09, 190, 350)):
+        c.line(lash, _INK, 0.022)
+
+
+def _anime_bangs(c: _Canvas, a: Attributes, w: Number, h: Number, line: Number) -> None:
+    """Bangs in pointed locks, a highlight across them."""
+    hair = _HAIR["anime"][a.hair]
+    hair_light = _mix(hair, (255, 255, 255), 0.5)
     outer = _arc(0, -0.05, w * 1.16, h * 1.06, 170, 370)
     tips = {
         "short": (0.0, -0.06, -0.11, -0.05, -0.1, -0.05, 0.0),
@@ -451,13 +483,6 @@ def _anime(a: Attributes, size: int, rng: np.random.Generator) -> UInt8[np.ndarr
     c.fill([*outer, *bangs], hair, "hair", line)
     for lock in ([(0.5, -0.2), (0.42, -0.17), (0.3, -0.21)], [(0.2, -0.22), (0.0, -0.18), (-0.3, -0.23)]):
         c.line([(w * px * 1.4, py) for px, py in lock], hair_light, 0.02)
-    _glasses(c, a, x, y, 0.088, (60, 40, 90), 0.013)
-
-    picture, material = c.reduced()
-    back_part = material[..., 2:] / 255.0
-    # Flat colour everywhere; the background is a clean gradient.
-    picture += back_part * np.linspace(28, -28, size, dtype=np.float32)[:, None, None]
-    return np.clip(picture, 0, 255).astype(np.uint8)
 
 
 _DRAW: dict[str, Callable[[Attributes, int, np.random.Generator], np.ndarray]] = {
