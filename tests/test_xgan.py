@@ -15,7 +15,7 @@ from xgan_jax.data.augment import to_float
 from xgan_jax.data.synthetic import HAIR_COLOURS, draw, sample_attributes
 from xgan_jax.method import Moment
 from xgan_jax.runs.state import owned
-from xgan_jax.xgan import Networks, Weights
+from xgan_jax.xgan import Networks, Seen, Weights
 
 KEY = jax.random.key(0)
 STEP = jnp.int32(0)
@@ -334,6 +334,122 @@ def test_networks_are_not_affine(xgan: Built) -> None:
         return built.method.embed(built.params, built.extra, images, "face")
 
     assert size_of(embed((x + y) / 2) - (embed(x) + embed(y)) / 2) > 0.01
+
+
+# --- Every loss alone, by its equation -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """XGAN with a teacher and a reader, what its losses see, and what the equations are written in."""
+    config = tiny(
+        reader=f"{__name__}:brightness_reader",
+        norm="none",
+        attributes=1.0,
+        cycle=1.0,
+        identity=1.0,
+        r1_every=2,
+    )
+    config.weights.teacher, config.networks.teacher = 1.0, f"{__name__}:mean_teacher"
+    built = Built(config)
+    now = Moment(built.params, built.extra, built.batch, KEY, STEP + 1)  # R1's step
+    return built.method, Seen(built.method, now)
+
+
+def mean_teacher(config: Config):
+    """The picture's mean, as often as an embedding is long."""
+    size = config.networks.embedding_size
+    return {"one": jnp.ones(())}, lambda p, x: p["one"] * x.mean((1, 2, 3))[:, None].repeat(size, 1)
+
+
+def cross_entropy(logits, label: int):
+    return -jax.nn.log_softmax(logits)[:, label].mean()
+
+
+EQUATIONS = {
+    "reconstruction": lambda m, x, z, y: {
+        f"reconstruction/{s}": jnp.sqrt(jnp.square(x[s] - y[s, s]).sum((1, 2, 3))).mean() for s in x
+    },
+    "domain_adversarial": lambda m, x, z, y: {
+        f"domain_adversarial/{s}": cross_entropy(m.classify(m.seen.params, z[s]), i) for i, s in enumerate(x)
+    },
+    "confusion": lambda m, x, z, y: {
+        f"confusion/{s}": sum(cross_entropy(m.classify(m.seen.params, z[s]), i) for i in range(2)) / 2
+        for s in x
+    },
+    "semantic": lambda m, x, z, y: {
+        f"semantic/{s}2{t}": jnp.abs(z[s] - encoded(m, t, y[s, t])).mean() / (z[s].std(0).mean() + 1e-6)
+        for s, t in m.directions
+    },
+    "gan": lambda m, x, z, y: {
+        f"gan/{s}2{t}": jnp.square(judged(m, t, y[s, t]) - 1).mean() for s, t in m.directions
+    },
+    "teacher": lambda m, x, z, y: {
+        "teacher/face": jnp.abs(z["face"] - x["face"].mean((1, 2, 3))[:, None]).mean()
+    },
+    "cycle": lambda m, x, z, y: {
+        f"cycle/{s}2{t}": jnp.abs(x[s] - decoded(m, s, encoded(m, t, y[s, t]))).mean()
+        for s, t in m.directions
+    },
+    "identity": lambda m, x, z, y: {
+        f"identity/{s}2{t}": jnp.abs(x[t] - decoded(m, t, encoded(m, s, x[t]))).mean()
+        for s, t in m.directions
+    },
+    "total_variation": lambda m, x, z, y: {
+        f"total_variation/{s}2{t}": jnp.sqrt(
+            jnp.square(y[s, t][:, :-1, 1:] - y[s, t][:, :-1, :-1])
+            + jnp.square(y[s, t][:, 1:, :-1] - y[s, t][:, :-1, :-1])
+        ).mean()
+        for s, t in m.directions
+    },
+    "discriminator_gan": lambda m, x, z, y: {
+        f"discriminator/{s}2{t}": 0.5
+        * (jnp.square(judged(m, t, x[t]) - 1).mean() + jnp.square(judged(m, t, y[s, t])).mean())
+        for s, t in m.directions
+    },
+    "r1": lambda m, x, z, y: {
+        f"r1/{t}": 2
+        * 0.5
+        * jnp.square(jax.grad(lambda a, t=t: judged(m, t, a).sum())(x[t])).sum((1, 2, 3)).mean()
+        for t in x
+    },
+}
+
+
+def encoded(m, domain: str, images):
+    return m.embed(m.seen.params, m.seen.extra, images, domain)
+
+
+def decoded(m, domain: str, z):
+    return m.generate(m.seen.params, m.seen.extra, z, domain)
+
+
+def judged(m, domain: str, images):
+    return m.discriminate(m.seen.params, domain, images, KEY)
+
+
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_a_loss_alone_is_its_equation(alone, name: str) -> None:
+    method, seen = alone
+    method.seen = seen
+    found = getattr(method, name)(seen)
+    z = {s: encoded(method, s, x) for s, x in seen.batch.items()}
+    y = {(s, t): decoded(method, t, z[s]) for s in seen.batch for t in seen.batch}
+    expected = EQUATIONS[name](method, seen.batch, z, y)
+    assert set(found) == set(expected)
+    for term, value in expected.items():
+        assert float(value) > 0
+        assert float(found[term]) == pytest.approx(float(value), rel=1e-3), term
+
+
+def test_what_no_loss_asks_for_is_not_computed(alone) -> None:
+    method, seen = alone
+    fresh = Seen(method, Moment(seen.params, seen.extra, seen.batch, KEY, STEP))
+    method.domain_adversarial(fresh)
+    assert "encoded" in vars(fresh) and "decoded" not in vars(fresh)
+    method.reconstruction(fresh)
+    assert "decoded" in vars(fresh)
+    assert not {"z_translated", "returned", "same", "of_reals", "of_fakes"} & set(vars(fresh))
 
 
 # --- What labels name ----------------------------------------------------------------------------------

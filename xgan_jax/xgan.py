@@ -148,8 +148,8 @@ class XGAN(Method):
             _ = self.reader
 
     @property
-    def decoded(self) -> tuple[Direction, ...]:
-        """What a step decodes. The same for both players, so that it is computed once."""
+    def drawn(self) -> tuple[Direction, ...]:
+        """What a step draws. The same for both players, so that it is computed once."""
         w = self.weights
         every = w.semantic or w.contrastive or w.cycle or w.attributes or w.total_variation
         own = self.own if w.reconstruction or w.attributes else ()
@@ -444,7 +444,7 @@ class Seen:
     @cached_property
     def decoded(self) -> tuple[dict[Direction, Images], Any]:
         """What is drawn of them, and the decoder's statistics."""
-        wanted = self.model.decoded
+        wanted = self.model.drawn
         if not wanted:
             return {}, None
         return self.model.decode(self.params, self.extra, self.z, wanted, train=True)

@@ -8,7 +8,7 @@ import pytest
 from xgan_jax.nets.decoder import Decoder
 from xgan_jax.nets.discriminator import Discriminator, DomainClassifier
 from xgan_jax.nets.encoder import Encoder
-from xgan_jax.nets.layers import ResidualBlock
+from xgan_jax.nets.layers import PreactivationBlock
 
 DOMAINS = ("face", "anime")
 
@@ -122,7 +122,9 @@ def test_an_embedding_that_is_a_map_keeps_places(side: int) -> None:
 
 def test_a_residual_block_begins_as_the_identity() -> None:
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
-    y, variables = ResidualBlock("none", "relu", jnp.float32).init_with_output(jax.random.key(1), x, True)
+    y, variables = PreactivationBlock("none", "relu", jnp.float32).init_with_output(
+        jax.random.key(1), x, True
+    )
     np.testing.assert_array_equal(x, y)
     assert count(variables["params"]) == 2 * (9 * 4 * 4 + 4)
 

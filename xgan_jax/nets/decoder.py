@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from xgan_jax.nets.layers import (
     ACTIVATIONS,
     Norm,
-    ResidualBlock,
+    PreactivationBlock,
     TransposedConv,
     conv,
     deinterleave,
@@ -38,7 +38,7 @@ class UpStack(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b s s c"], train: bool) -> Float[Array, "b t t d"]:
         for i in range(self.blocks):
-            x = ResidualBlock(self.norm, self.activation, self.dtype, name=f"block{i + 1}")(x, train)
+            x = PreactivationBlock(self.norm, self.activation, self.dtype, name=f"block{i + 1}")(x, train)
         for i, features in enumerate(self.channels):
             deconv = TransposedConv(
                 features, self.kernel, self.dtype, self.kernel_init, self.resize, name=f"deconv{i + 1}"
@@ -90,7 +90,9 @@ class Decoder(nn.Module):
                 16 * self._channels(4), use_bias=False, dtype=self.dtype, kernel_init=he_normal
             )
             self.bias1 = self.param("bias1", nn.initializers.zeros, (self._channels(4),), jnp.float32)
-        self.residual = [ResidualBlock(self.norm, self.activation, self.dtype) for _ in range(self.blocks)]
+        self.residual = [
+            PreactivationBlock(self.norm, self.activation, self.dtype) for _ in range(self.blocks)
+        ]
         self.norm1 = Norm(self.norm, self.dtype)
         self.shared = UpStack(shared, *options)
         self.private = {

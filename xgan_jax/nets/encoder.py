@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from xgan_jax.nets.layers import (
     ACTIVATIONS,
     Norm,
-    ResidualBlock,
+    PreactivationBlock,
     StridedConv,
     conv,
     deinterleave,
@@ -38,7 +38,7 @@ class DownStack(nn.Module):
             x = Norm(self.norm, self.dtype, name=f"norm{i + 1}")(x, train)
             x = ACTIVATIONS[self.activation](x)
         for i in range(self.blocks):
-            x = ResidualBlock(self.norm, self.activation, self.dtype, name=f"block{i + 1}")(x, train)
+            x = PreactivationBlock(self.norm, self.activation, self.dtype, name=f"block{i + 1}")(x, train)
         return x
 
 
@@ -81,7 +81,9 @@ class Encoder(nn.Module):
             domain: DownStack(private, *options, blocks=self.private_blocks) for domain in self.domains
         }
         self.shared = DownStack(shared, *options)
-        self.residual = [ResidualBlock(self.norm, self.activation, self.dtype) for _ in range(self.blocks)]
+        self.residual = [
+            PreactivationBlock(self.norm, self.activation, self.dtype) for _ in range(self.blocks)
+        ]
         if self.embedding_side > 1:
             self.embedding = conv(self.embedding_size // self.embedding_side**2, 1, self.dtype)
         else:

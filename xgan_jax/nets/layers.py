@@ -409,8 +409,8 @@ def conv(
     )
 
 
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and the way round them, activation first (He et al. 2016b).
+class PreactivationBlock(nn.Module):
+    """A residual block, two 3x3 convolutions, activation first (He et al. 2016b).
 
     The second begins at zero, so that a block begins as the identity whatever the normalisation.
     """

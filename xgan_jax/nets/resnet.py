@@ -21,8 +21,8 @@ def reflect_pad(x: Float[Array, "b h w c"], pad: int) -> Float[Array, "b h2 w2 c
 conv = functools.partial(layers.conv, padding="VALID", kernel_init=normal_002)
 
 
-class ResidualBlock(nn.Module):
-    """Two reflect-padded 3x3 convolutions and the way round them; nothing after the sum."""
+class ReflectBlock(nn.Module):
+    """A residual block, two reflect-padded 3x3 convolutions; nothing after the sum."""
 
     dtype: Any = jnp.float32
 
@@ -58,7 +58,7 @@ class ResNetGenerator(nn.Module):
             x = act(StridedConv(self.width << i, 3, self.dtype, normal_002, name=f"down{i}")(x))
         self.sow("intermediates", "encoded", x)
         scanned = nn.scan(
-            ResidualBlock,
+            ReflectBlock,
             variable_axes={"params": 0},
             split_rngs={"params": True},
             length=self.blocks,
