@@ -1,8 +1,8 @@
 """Whether a change of the code changed a number: every recipe, 20 steps at 32 px, to the bit.
 
     python benchmarks/same_numbers.py run --checkout BEFORE --out runs/before
-    python benchmarks/same_numbers.py run --out runs/after
-    python benchmarks/same_numbers.py run --out runs/continued --continued runs/before
+    python benchmarks/same_numbers.py run --out runs/after --data runs/before/data
+    python benchmarks/same_numbers.py run --out runs/continued --data runs/before/data --continued runs/before
     python benchmarks/same_numbers.py compare runs/before runs/after runs/continued
 
 `run` trains with a checkout's own `train.py`, on pictures that it draws and prepares itself, and writes into
@@ -206,8 +206,9 @@ def run(arguments: argparse.Namespace) -> None:
     checkout, out = arguments.checkout.resolve(), arguments.out.resolve()
     sys.path.insert(0, str(checkout))
     out.mkdir(parents=True, exist_ok=True)
-    make_data(checkout, out / "data")
-    records = out / "data/records"
+    data = (arguments.data or out / "data").resolve()
+    make_data(checkout, data)
+    records = data / "records"
     path = out / "numbers.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     found["commit"] = subprocess.run(
@@ -268,7 +269,8 @@ def main() -> None:
     add.set_defaults(run=run)
     add.add_argument("--checkout", type=Path, default=ROOT)
     add.add_argument("--out", type=Path, required=True)
-    add.add_argument("--continued", type=Path)
+    add.add_argument("--continued", type=Path, help="the --out of another run, to take up at step 10")
+    add.add_argument("--data", type=Path, help="pictures and readers of another run: its OUT/data")
     add.add_argument("--only", nargs="*")
     add = commands.add_parser("compare")
     add.set_defaults(run=compare)

@@ -69,14 +69,6 @@ def small(path: Path, data: Path) -> Config:
     return config
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(tmp_path_factory: pytest.TempPathFactory):
-    """What the first run compiles, the one that goes on reads."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-
-
 @pytest.mark.slow  # each compiles its step
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
 def test_a_recipe_runs(path: Path, records: Path, tmp_path: Path, capsys) -> None:

@@ -142,11 +142,21 @@ class Mixes(Protocol):
     ) -> Images: ...
 
 
-Seen = TypeVar("Seen")
+class Seen:
+    """What the losses of a step share. A method's own adds to it, as cached properties, what several of them
+    need: computed once, when it is first asked for."""
+
+    def __init__(self, model: Any, now: Moment):
+        self.model = model
+        self.params, self.extra, self.batch = now.params, now.extra, now.batch
+        self.key, self.step = now.key, now.step
+
+
+S = TypeVar("S")
 
 
 def weighted(
-    seen: Seen, losses: Mapping[Callable[[Seen], Losses], float], grown: float | Float[Array, ""] = 1.0
+    seen: S, losses: Mapping[Callable[[S], Losses], float], grown: float | Float[Array, ""] = 1.0
 ) -> Losses:
     """The terms of {loss: its weight}, each loss asked with what is `seen`; `grown` is 0 to 1, on top.
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-from xgan_jax import losses
+from xgan_jax import losses, method
 from xgan_jax.config import Config, choice, number, require
 from xgan_jax.method import (
     Direction,
@@ -422,12 +422,13 @@ class XGAN(Method):
         return found
 
 
-class Seen:
-    """What the losses of a step share: each is computed once, when it is first asked for."""
+class Seen(method.Seen):
+    """What XGAN's losses share: each is computed once, when it is first asked for."""
+
+    model: XGAN
 
     def __init__(self, model: XGAN, now: Moment):
-        self.model = model
-        self.params, self.extra, self.batch, self.step = now.params, now.extra, now.batch, now.step
+        super().__init__(model, now)
         # Both players have the same keys, so that they see the same augmented translations.
         self.of_real, self.of_fake, self.of_reader = jax.random.split(now.key, 3)
 

@@ -16,7 +16,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from xgan_jax import losses
+from xgan_jax import losses, method
 from xgan_jax.config import Config, number, require
 from xgan_jax.method import (
     Embeddings,
@@ -199,11 +199,13 @@ class TwoStep(Method):
         return {"latent": jnp.square(seen.found[0] - seen.z).mean()}
 
 
-class Seen:
-    """What the losses of a step share: each is computed once, when it is first asked for."""
+class Seen(method.Seen):
+    """What the losses share: each is computed once, when it is first asked for."""
+
+    model: TwoStep
 
     def __init__(self, model: TwoStep, now: Moment):
-        self.model, self.params, self.extra, self.batch = model, now.params, now.extra, now.batch
+        super().__init__(model, now)
         # As many z for every domain as it has pictures.
         n, classes = len(now.batch[model.domains[0]]), len(model.domains)
         self.z = jax.random.normal(now.key, (n * classes, model.latent_size))

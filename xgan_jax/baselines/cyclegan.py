@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-from xgan_jax import losses
+from xgan_jax import losses, method
 from xgan_jax.config import Config, number
 from xgan_jax.method import (
     Direction,
@@ -213,12 +213,10 @@ class CycleGAN(Method):
         return found
 
 
-class Seen:
-    """What the losses of a step share: each is computed once, when it is first asked for."""
+class Seen(method.Seen):
+    """What the losses share: each is computed once, when it is first asked for."""
 
-    def __init__(self, model: CycleGAN, now: Moment):
-        self.model, self.extra, self.key = model, now.extra, now.key
-        self.params, self.batch = now.params, now.batch
+    model: CycleGAN
 
     @cached_property
     def _drawn(self) -> dict[Direction, list[Images]]:

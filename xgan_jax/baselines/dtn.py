@@ -16,7 +16,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-from xgan_jax import losses
+from xgan_jax import losses, method
 from xgan_jax.config import Config, number
 from xgan_jax.method import (
     Direction,
@@ -195,11 +195,10 @@ def _answered(logits: Float[Array, "b 3"], wanted: int) -> Float[Array, ""]:
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
-class Seen:
-    """What the losses of a step share: each is computed once, when it is first asked for."""
+class Seen(method.Seen):
+    """What the losses share: each is computed once, when it is first asked for."""
 
-    def __init__(self, model: DTN, now: Moment):
-        self.model, self.params, self.extra, self.batch = model, now.params, now.extra, now.batch
+    model: DTN
 
     @cached_property
     def z(self) -> dict[str, Embeddings]:

@@ -73,39 +73,45 @@ class Face2Anime(cyclegan.CycleGAN):
         return self.encode(params, domain, other, images)
 
     def generator_losses(self, now: Moment) -> Terms:
-        terms, seen, w = super().generator_losses(now), Encoded(self, now), self.weights
-        added = weighted(seen, {self.domain_adversarial: w.domain_adversarial, self.semantic: w.semantic})
-        measures = self.classifier_accuracy(seen) if w.domain_adversarial else {}
-        return Terms(terms.losses | added, terms.measures | measures, terms.extra)
+        seen, w = Seen(self, now), self.weights
+        terms = weighted(
+            seen,
+            {
+                self.gan: w.gan,
+                self.cycle: w.cycle,
+                self.identity: w.identity,
+                self.domain_adversarial: w.domain_adversarial,
+                self.semantic: w.semantic,
+            },
+        )
+        return Terms(terms, self.classifier_accuracy(seen) if w.domain_adversarial else {}, {})
 
-    def domain_adversarial(self, seen: "Encoded") -> Losses:
+    def domain_adversarial(self, seen: "Seen") -> Losses:
         """L_dom = E (c(e_s(x)) - s)^2: the classifier minimises; the encoders, reversed, maximise."""
         return {
             f"domain_adversarial/{s}": jnp.square(seen.answers[s] - i).mean()
             for i, s in enumerate(self.domains)
         }
 
-    def semantic(self, seen: "Encoded") -> Losses:
+    def semantic(self, seen: "Seen") -> Losses:
         """L_sem = E |e_s(x) - e_t(G_st(x))|: a translation is encoded as its source was."""
-        terms = {}
-        for s, t in self.directions:
-            # The same numbers as CycleGAN's own translation: the compiler makes it once.
-            translation = self.generate_from(seen.params, s, t, seen.batch[s])
-            again = self.encode(seen.params, t, s, translation)
-            terms[f"semantic/{s}2{t}"] = losses.semantic(seen.z[s], again)
-        return terms
+        return {
+            f"semantic/{s}2{t}": losses.semantic(
+                seen.z[s], self.encode(seen.params, t, s, seen.translations[s, t])
+            )
+            for s, t in self.directions
+        }
 
-    def classifier_accuracy(self, seen: "Encoded") -> Losses:
+    def classifier_accuracy(self, seen: "Seen") -> Losses:
         """Chance is 1/2."""
         right = [((seen.answers[s] > 0.5) == i).mean() for i, s in enumerate(self.domains)]
         return {"classifier_accuracy": jnp.stack(right).mean()}
 
 
-class Encoded:
-    """What the added losses share: each is computed once, when it is first asked for."""
+class Seen(cyclegan.Seen):
+    """CycleGAN's, and what the added losses share."""
 
-    def __init__(self, model: Face2Anime, now: Moment):
-        self.model, self.params, self.batch = model, now.params, now.batch
+    model: Face2Anime
 
     @cached_property
     def z(self) -> dict[str, Embeddings]:
@@ -115,12 +121,10 @@ class Encoded:
     @cached_property
     def answers(self) -> dict[str, Array]:
         """{domain: the classifier's logits, `[n, 1]`, behind the gradient reversal}."""
-        return {
-            domain: self.model.classifier.apply(
-                {"params": self.params["classifier"]}, losses.reverse_gradient(z, jnp.ones(()))
-            )  # type: ignore[misc]
-            for domain, z in self.z.items()
-        }
+        variables = {"params": self.params["classifier"]}
+        reversed_ = {domain: losses.reverse_gradient(z, jnp.ones(())) for domain, z in self.z.items()}
+        answers: dict[str, Any] = {d: self.model.classifier.apply(variables, z) for d, z in reversed_.items()}
+        return answers
 
 
 def build(config: Config) -> Face2Anime:

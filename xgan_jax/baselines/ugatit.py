@@ -15,7 +15,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-from xgan_jax import losses
+from xgan_jax import losses, method
 from xgan_jax.config import Config, number
 from xgan_jax.method import (
     Direction,
@@ -215,11 +215,10 @@ class Drawn:
     cam: tuple[Float[Array, "b 2"], Float[Array, "b 2"]]
 
 
-class Seen:
-    """What the losses of a step share: each is computed once, when it is first asked for."""
+class Seen(method.Seen):
+    """What the losses share: each is computed once, when it is first asked for."""
 
-    def __init__(self, model: UGATIT, now: Moment):
-        self.model, self.params, self.batch = model, now.params, now.batch
+    model: UGATIT
 
     @cached_property
     def drawn(self) -> dict[Direction, Drawn]:
