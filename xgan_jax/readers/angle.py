@@ -9,27 +9,23 @@ angles besides. So a picture needs no landmarks to be translated. It is learnt o
 `DATA/judge/angle_*` to learn it anew, once OpenCV is there.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.scipy.ndimage import map_coordinates
-from jaxtyping import Array, Float
-from tqdm import trange
+from jaxtyping import Array, Float, Key, UInt8
 
 from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
 from xgan_jax.data.augment import to_float
 from xgan_jax.nets.discriminator import DCGANDiscriminator
 from xgan_jax.readers.eyes import detected_tilts, eye_cascade
-from xgan_jax.readers.kept import keep, kept
-from xgan_jax.startup import compiler_options
+from xgan_jax.readers.kept import asked, keep, kept, learning, place
+from xgan_jax.readers.learning import learn
 
 STEPS = 1000
 VERSION = 2  # of the network and its training; another number trains anew
@@ -38,6 +34,7 @@ _MOST_DETECTED = 2000  # pictures of a domain in which eyes are looked for
 _TURN = 20.0  # degrees; pictures are turned up to here while it learns
 _EYES = ("lefteye_x", "lefteye_y", "righteye_x", "righteye_y")
 UNIT = 45.0  # degrees of an output of 1
+Pictures = UInt8[np.ndarray, "_ s s 3"]
 
 
 def tilts(labels: Mapping[str, Sequence[Any]]) -> Float[np.ndarray, "n"] | None:
@@ -87,44 +84,46 @@ def _network() -> DCGANDiscriminator:
 
 def train(data: DataConfig, steps: int = STEPS, seed: int = 0) -> Any:
     """The network's variables, learnt on the pictures of all domains whose tilt is known."""
-    pictures, known = {}, {}
+    network = _network()
+    variables = network.init(jax.random.key(seed), jnp.zeros((1, data.size, data.size, 3)))
+    batches = _batches(_known(data), seed)
+    return learn(partial(_loss, network), variables, batches, steps, seed + 1, "learning to read the tilt")
+
+
+def _known(data: DataConfig) -> dict[str, tuple[Pictures, Float[np.ndarray, "n"]]]:
+    """{domain: the training pictures whose tilt is known, and their degrees}."""
+    known = {}
     for domain in data.domains:
         source = pipeline.open_pictures(data, domain, data.train_split)
         found = _labelled(data, domain)
         if found is None:
             found = _detected(source)
         usable = np.flatnonzero(~np.isnan(found))
-        pictures[domain] = source.read(usable.tolist())
-        known[domain] = found[usable]
-    network = _network()
-    variables: Any = network.init(jax.random.key(seed), jnp.zeros((1, data.size, data.size, 3)))
-    optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, steps))
-    state = optimizer.init(variables["params"])
+        known[domain] = source.read(usable.tolist()), found[usable]
+    return known
 
-    @jax.jit(compiler_options=compiler_options(), donate_argnums=(0, 1))
-    def step(variables: Any, state: Any, images: Array, degrees: Array, key: Array) -> Any:
-        turn = jax.random.uniform(key, degrees.shape, minval=-_TURN, maxval=_TURN)
-        x, wanted = turned(to_float(images), turn), (degrees + turn) / UNIT
 
-        def loss(params: Any) -> Any:
-            found, changed = network.apply(variables | {"params": params}, x, mutable=["batch_stats"])
-            return jnp.abs(found[:, 0] - wanted).mean(), changed["batch_stats"]
-
-        gradients, batch_stats = jax.grad(loss, has_aux=True)(variables["params"])
-        updates, state = optimizer.update(gradients, state)
-        return {
-            "params": optax.apply_updates(variables["params"], updates),
-            "batch_stats": batch_stats,
-        }, state
-
+def _batches(
+    known: dict[str, tuple[Pictures, Float[np.ndarray, "n"]]], seed: int
+) -> Iterator[tuple[Pictures, Float[np.ndarray, "b"]]]:
+    """Pictures drawn at random, with repetition, as many of each domain, and their degrees; without end."""
     rng = np.random.default_rng(seed)
-    for i in trange(steps, desc="learning to read the angle", unit="step", disable=None):
-        chosen = {d: rng.integers(0, len(x), _BATCH // len(pictures)) for d, x in pictures.items()}
-        images = np.concatenate([pictures[d][n] for d, n in chosen.items()])
-        degrees = np.concatenate([known[d][n] for d, n in chosen.items()])
-        key = jax.random.fold_in(jax.random.key(seed + 1), i)
-        variables, state = step(variables, state, images, degrees, key)
-    return variables
+    while True:
+        chosen = {d: rng.integers(0, len(x), _BATCH // len(known)) for d, (x, _) in known.items()}
+        pictures = np.concatenate([known[d][0][n] for d, n in chosen.items()])
+        yield pictures, np.concatenate([known[d][1][n] for d, n in chosen.items()])
+
+
+def _loss(
+    network: DCGANDiscriminator, params: Any, batch_stats: Any, batch: Any, key: Key[Array, ""]
+) -> tuple[Float[Array, ""], Any]:
+    """How far off the network is of pictures turned at random, and the new batch statistics."""
+    images, degrees = batch
+    turn = jax.random.uniform(key, degrees.shape, minval=-_TURN, maxval=_TURN)
+    x, wanted = turned(to_float(images), turn), (degrees + turn) / UNIT
+    variables = {"params": params, "batch_stats": batch_stats}
+    found, changed = network.apply(variables, x, mutable=["batch_stats"])
+    return jnp.abs(found[:, 0] - wanted).mean(), changed["batch_stats"]
 
 
 def _labelled(data: DataConfig, domain: str) -> Float[np.ndarray, "n"] | None:
@@ -156,23 +155,15 @@ def as_angle(config: Config) -> tuple[Any, Any]:
     Returns:
       (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> [b]`, degrees clockwise.
     """
-    data = config.data
-    request = {
-        "angle": VERSION,
-        "domains": list(data.domains),
-        "size": data.size,
-        "split": data.train_split,
-        "counts": {d: n[data.train_split] for d, n in pipeline.picture_counts(data).items()},
-        "steps": STEPS,
-    }
-    name = hashlib.blake2b(json.dumps(request).encode(), digest_size=6).hexdigest()
-    path = Path(data.path) / "judge" / f"angle_{name}.npz"
-    network = _network()
-    picture = jnp.zeros((1, data.size, data.size, 3))
+    data, network = config.data, _network()
+    request = asked(data, "angle", VERSION, steps=STEPS)
+    path = place(data, request, "angle_")
     if path.is_file():
+        picture = jnp.zeros((1, data.size, data.size, 3))
         variables = kept(path, jax.eval_shape(network.init, jax.random.key(0), picture))
     else:
-        variables = train(data)
+        with learning("the tilt", request, path):
+            variables = train(data)
         keep(path, variables)
 
     def apply(params: Any, images: Float[Array, "b s s 3"]) -> Float[Array, "b"]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from tqdm import tqdm
+
+from xgan_jax.progress import tracked
 
 _SIDE = 256  # pictures are enlarged to this, for the cascade's eyes are 20 pixels wide and more
 _LOWEST = 0.66  # of the side; below it are mouths
@@ -33,7 +34,7 @@ def detected_tilts(cascade: Any, pictures: UInt8[np.ndarray, "n s s 3"]) -> Floa
     import cv2
 
     found = np.full(len(pictures), np.nan, np.float32)
-    for i, picture in enumerate(tqdm(pictures, desc="looking for eyes", unit="picture", disable=None)):
+    for i, picture in enumerate(tracked(pictures, len(pictures), "looking for eyes", "picture")):
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         grey = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC)
         boxes = cascade.detectMultiScale(grey, 1.05, 4, minSize=(24, 24), maxSize=(90, 90))

@@ -12,34 +12,31 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float, Int, Key, UInt8
-from tqdm import trange
+from jaxtyping import Array, Float, Key
 
 from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import pipeline
-from xgan_jax.data.augment import augment, to_float
+from xgan_jax.data.augment import to_float
 from xgan_jax.data.batches import in_batches
 from xgan_jax.nets.judge import Judge as Network
-from xgan_jax.readers.kept import keep, kept
-from xgan_jax.readers.labels import Attribute, read_attributes
-from xgan_jax.startup import compiler_options
+from xgan_jax.readers.kept import asked, keep, kept, kept_words, learning, place
+from xgan_jax.readers.labels import read_attributes
+from xgan_jax.readers.learning import learn
+from xgan_jax.readers.lesson import Pictures, Values, disturbed, read_lesson
 
 # Updates count, not pictures: of the embedded photos, 1,000 steps of 64 read 0.91 of eye colours and 0.87 of
 # glasses, 4,000 of 16 in the same time 1.00 and 0.97.
 STEPS = 4000
-_BATCH = 16
-_READ = 256  # pictures at once
 VERSION = 2  # of the network and its training; another number trains anew
-Pictures = UInt8[np.ndarray, "_ s s 3"]
-Values = dict[str, dict[str, tuple[str, ...]]]  # {domain: {attribute: its values}}
+_READ = 256  # pictures at once
+_OF_LOSSES = 1  # seed of judges that losses use: others than the one that measures, of seed 0
 
 
 @dataclass(frozen=True)
@@ -58,15 +55,19 @@ class Judge:
         return tuple(self.values)
 
     @cached_property
+    def network(self) -> Network:
+        """The network that `variables` are of."""
+        return _network(self.size, self.values)
+
+    @cached_property
     def _compiled(self) -> tuple[Any, Any]:
         """The functions behind `features` and `read`, compiled at their first call."""
-        network = _network(self.size, self.values)
 
         def read(variables: Any, images: Array, domain: str) -> Any:
-            by_domain, attributes = network.apply(variables, {domain: to_float(images)})
+            by_domain, attributes = self.network.apply(variables, {domain: to_float(images)})
             return by_domain[domain], attributes[domain]
 
-        features = jax.jit(lambda v, x: network.apply(v, to_float(x), method="features"))
+        features = jax.jit(lambda v, x: self.network.apply(v, to_float(x), method="features"))
         return features, jax.jit(read, static_argnums=2)
 
     def features(self, pictures: Pictures) -> Float[np.ndarray, "n f"]:
@@ -93,99 +94,30 @@ def _initial(network: Network, seed: int = 0) -> Any:
     return network.init(jax.random.key(seed), images)
 
 
-def _losses(
-    network: Network,
-    variables: Any,
-    images: dict[str, Float[Array, "b s s 3"]],
-    numbers: dict[str, dict[str, Int[Array, "b"]]],
-    rarity: dict[str, dict[str, Float[np.ndarray, "v"]]],
-) -> tuple[Float[Array, ""], Any]:
-    """Cross-entropy of the domain and of every known attribute, each value weighted alike."""
-    (by_domain, attributes), changed = network.apply(variables, images, train=True, mutable=["batch_stats"])
-    total = jnp.zeros(())
-    entropy = optax.softmax_cross_entropy_with_integer_labels
-    for i, domain in enumerate(network.domains):
-        total += entropy(by_domain[domain], jnp.full(len(by_domain[domain]), i)).mean()
-        for name, logits in attributes[domain].items():
-            n = numbers[domain][name]
-            weight = jnp.where(n >= 0, jnp.asarray(rarity[domain][name])[n], 0.0)
-            total += (weight * entropy(logits, jnp.maximum(n, 0))).sum() / jnp.maximum(weight.sum(), 1e-6)
-    return total, changed["batch_stats"]
-
-
-def train_judge(data: DataConfig, steps: int, seed: int = 0) -> Judge:
-    """Trains a judge on the train splits of all domains."""
-    pictures: dict[str, Pictures] = {}
-    attributes: dict[str, dict[str, Attribute]] = {}
-    for domain in data.domains:
-        source = pipeline.open_pictures(data, domain, data.train_split)
-        pictures[domain] = source.read(range(len(source)))
-        attributes[domain] = read_attributes(pipeline.read_labels(data, domain, data.train_split))
-    values = {d: {a: attribute.values for a, attribute in attributes[d].items()} for d in data.domains}
-    network = _network(data.size, values)
-    rarity = {d: {a: _rarity(attribute) for a, attribute in attributes[d].items()} for d in data.domains}
-    variables = _initial(network, seed)
-    optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, steps))
-    state = optimizer.init(variables["params"])
-    mild = DataConfig(path=data.path, size=data.size, flip=True, shift=_shift(data.size), colour=0.0)
-
-    @jax.jit(compiler_options=compiler_options(), donate_argnums=(0, 1))
-    def step(variables: Any, state: Any, images: Any, numbers: Any, key: Array) -> Any:
-        images = {
-            d: augment(to_float(x), jax.random.fold_in(key, i), mild)
-            for i, (d, x) in enumerate(images.items())
-        }
-        # Translations are smoother or noisier than reals: neither must decide an answer.
-        images = {d: _roughen(x, jax.random.fold_in(key, 100 + i)) for i, (d, x) in enumerate(images.items())}
-
-        def loss(params: Any) -> Any:
-            return _losses(network, variables | {"params": params}, images, numbers, rarity)
-
-        gradients, batch_stats = jax.grad(loss, has_aux=True)(variables["params"])
-        updates, state = optimizer.update(gradients, state)
-        params = optax.apply_updates(variables["params"], updates)
-        return {"params": params, "batch_stats": batch_stats}, state
-
-    rng = np.random.default_rng(seed)
-    key = jax.random.key(seed + 1)
-    for i in trange(steps, desc="training the judge", unit="step", disable=None):
-        chosen = {d: rng.integers(0, len(pictures[d]), _BATCH) for d in data.domains}
-        images = {d: pictures[d][chosen[d]] for d in data.domains}
-        numbers = {
-            d: {a: attribute.numbers[chosen[d]] for a, attribute in attributes[d].items()}
-            for d in data.domains
-        }
-        variables, state = step(variables, state, images, numbers, jax.random.fold_in(key, i))
-    return _named(values, jax.device_get(variables), data.size)
-
-
-def _rarity(attribute: Attribute) -> Float[np.ndarray, "v"]:
-    """Weights that make every value count alike, at most tenfold."""
-    counts = np.bincount(attribute.numbers[attribute.numbers >= 0], minlength=len(attribute.values))
-    return np.minimum(10.0, counts.mean() / np.maximum(counts, 1)).astype(np.float32)
-
-
-def _shift(size: int) -> int:
-    """Pixels, of the pictures that a judge learns from."""
-    return max(1, size // 32)
-
-
-def _roughen(images: Float[Array, "b s s 3"], key: Array) -> Float[Array, "b s s 3"]:
-    """A third of the pictures blurred a little, a third with noise."""
-    which, noise = jax.random.split(key)
-    kind = jax.random.randint(which, (len(images), 1, 1, 1), 0, 3)
-    padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    rows = (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
-    blurred = (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 4
-    noisy = images + 0.08 * jax.random.normal(noise, images.shape)
-    return jnp.where(kind == 0, images, jnp.where(kind == 1, blurred, noisy))
-
-
 def _named(values: Values, variables: Any, size: int) -> Judge:
     digest = hashlib.blake2b(digest_size=6)
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
     return Judge(values, variables, size, f"judge-{digest.hexdigest()}")
+
+
+def train_judge(data: DataConfig, steps: int, seed: int = 0) -> Judge:
+    """Trains a judge on the train splits of all domains.
+
+    Raises:
+      ValueError, FileNotFoundError, CorruptRecordError: the data cannot be read.
+    """
+    lesson = read_lesson(data)
+    network = _network(data.size, lesson.values)
+    variables = learn(
+        partial(lesson.loss, network),
+        _initial(network, seed),
+        lesson.batches(seed),
+        steps,
+        seed + 1,
+        "learning to read the labels",
+    )
+    return _named(lesson.values, variables, data.size)
 
 
 def load_judge(data: DataConfig, seed: int = 0) -> Judge:
@@ -197,26 +129,21 @@ def load_judge(data: DataConfig, seed: int = 0) -> Judge:
     Raises:
       ValueError, FileNotFoundError, CorruptRecordError: the data cannot be read.
     """
-    request = {
-        "version": VERSION,
-        "domains": list(data.domains),
-        "size": data.size,
-        "split": data.train_split,
-        "counts": {d: n[data.train_split] for d, n in pipeline.picture_counts(data).items()},
-        "steps": STEPS,
-        "seed": seed,
-    }
-    name = hashlib.blake2b(json.dumps(request).encode(), digest_size=6).hexdigest()
-    path = Path(data.path) / "judge" / f"{name}.npz"
+    request = asked(data, "version", VERSION, steps=STEPS, seed=seed)
+    path = place(data, request)
     if path.is_file():
-        with np.load(path) as file:
-            values = json.loads(str(file["values"]))
-        values = {d: {a: tuple(v) for a, v in values[d].items()} for d in data.domains}
-        abstract = jax.eval_shape(lambda: _initial(_network(data.size, values)))
-        return _named(values, kept(path, abstract), data.size)
-    judge = train_judge(data, STEPS, seed=seed)
+        return _kept_judge(path, data)
+    with learning("the labels", request, path):
+        judge = train_judge(data, STEPS, seed=seed)
     keep(path, judge.variables, request | {"name": judge.name}, values=json.dumps(judge.values))
     return judge
+
+
+def _kept_judge(path: Path, data: DataConfig) -> Judge:
+    words = json.loads(kept_words(path, "values"))
+    values = {domain: {a: tuple(v) for a, v in words[domain].items()} for domain in data.domains}
+    abstract = jax.eval_shape(lambda: _initial(_network(data.size, values)))
+    return _named(values, kept(path, abstract), data.size)
 
 
 def as_teacher(config: Config) -> tuple[Any, Any]:
@@ -229,21 +156,23 @@ def as_teacher(config: Config) -> tuple[Any, Any]:
 
     Returns:
       (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> [b, embedding_size]`.
+
+    Raises:
+      ValueError: that domain has no labels.
     """
-    judge, network, pictures = _judge_of_one(config.data, config.data.domains[0])
+    judge, pictures = _judge_of_one(config.data, config.data.domains[0])
     features, size = judge.features(pictures), config.networks.embedding_size
-    directions = (
-        np.random.default_rng(0).standard_normal((features.shape[1], size)) / features.shape[1] ** 0.5
-    )
-    projected = (features - features.mean(0)) @ directions
+    count, mean = features.shape[1], features.mean(0)
+    directions = np.random.default_rng(0).standard_normal((count, size)) / count**0.5
+    spread = ((features - mean) @ directions).std()
     params = {
         "variables": judge.variables,
-        "mean": features.mean(0),
-        "directions": (directions / projected.std()).astype(np.float32),
+        "mean": mean,
+        "directions": (directions / spread).astype(np.float32),
     }
 
     def apply(params: Any, images: Float[Array, "b s s 3"]) -> Float[Array, "b e"]:
-        found = network.apply(params["variables"], images, method="features")
+        found = judge.network.apply(params["variables"], images, method="features")
         return (found - params["mean"]) @ params["directions"]
 
     return jax.tree.map(jnp.asarray, params), apply
@@ -263,37 +192,35 @@ def as_reference(config: Config) -> tuple[Any, Any]:
     Raises:
       ValueError: that domain has no labels.
     """
-    judge, network, pictures = _judge_of_one(config.data, config.data.domains[-1])
-    (domain,) = judge.domains
-    named = [name for name in judge.values[domain] if {"hair", "eye", "eyes"} & set(_words(name))]
-    followed = named or list(judge.values[domain])
-
-    _, of_attributes = judge.read(pictures, domain)
-    found = np.concatenate([of_attributes[name] for name in followed], -1)
+    domain = config.data.domains[-1]
+    judge, pictures = _judge_of_one(config.data, domain)
+    attributes = list(judge.values[domain])
+    followed = [name for name in attributes if {"hair", "eye", "eyes"} & set(_words(name))] or attributes
+    _, logits = judge.read(pictures, domain)
+    found = np.concatenate([logits[name] for name in followed], -1)
     params = {"variables": judge.variables, "mean": found.mean(0), "spread": found.std(0) + 1e-6}
 
     def apply(params: Any, images: Float[Array, "b s s 3"]) -> Float[Array, "b v"]:
-        _, attributes = network.apply(params["variables"], {domain: images})
+        _, attributes = judge.network.apply(params["variables"], {domain: images})
         logits = jnp.concatenate([attributes[domain][name] for name in followed], -1)
         return (logits - params["mean"]) / params["spread"]
 
     return jax.tree.map(jnp.asarray, params), apply
 
 
-def _words(name: str) -> list[str]:
-    """Of "Eye_color" or "hair colour": eye, color."""
-    return name.lower().replace("_", " ").split()
-
-
-def _judge_of_one(data: DataConfig, domain: str) -> tuple[Judge, Network, Pictures]:
-    """A judge of one domain's pictures and labels alone, its network, and some of the pictures."""
+def _judge_of_one(data: DataConfig, domain: str) -> tuple[Judge, Pictures]:
+    """A judge of one domain's pictures and labels alone, and some of the pictures."""
     alone = dataclasses.replace(data, domains=(domain,))
-    judge = load_judge(alone, seed=1)
+    judge = load_judge(alone, seed=_OF_LOSSES)
     if not any(judge.values.values()):
         raise ValueError(f"{alone.path} has no labels of {domain} to learn features from")
     source = pipeline.open_pictures(alone, domain, alone.train_split)
-    pictures = source.read(range(min(len(source), 512)))
-    return judge, _network(judge.size, judge.values), pictures
+    return judge, source.read(range(min(len(source), 512)))
+
+
+def _words(name: str) -> list[str]:
+    """Of "Eye_color" or "hair colour": eye, color."""
+    return name.lower().replace("_", " ").split()
 
 
 def as_reader(config: Config) -> tuple[Any, Any]:
@@ -308,15 +235,7 @@ def as_reader(config: Config) -> tuple[Any, Any]:
       [b, v] log-probabilities of its values, in the same order for every domain}. With a key, pictures are
       first shifted and roughened as they were when it learnt, so that no dot can decide what it reads.
     """
-    labels = [
-        read_attributes(pipeline.read_labels(config.data, domain, config.data.train_split))
-        for domain in config.data.domains
-    ]
-    shared = {
-        name: common
-        for name, attribute in labels[0].items()
-        if len(common := [v for v in attribute.values if all(_has(other, name, v) for other in labels)]) > 1
-    }
+    shared = _shared_values(config.data)
     if not shared:
         logging.getLogger(__name__).warning(
             "%s has no labels that its domains share: config.weights.attributes has nothing to keep, and the "
@@ -324,30 +243,36 @@ def as_reader(config: Config) -> tuple[Any, Any]:
             config.data.path,
         )
         return {}, lambda params, images, domain, key=None: {}
-    judge = load_judge(config.data, seed=1)
-    network = _network(judge.size, judge.values)
-    shift = DataConfig(
-        path=config.data.path, size=judge.size, flip=False, shift=_shift(judge.size), colour=0.0
-    )
+    judge = load_judge(config.data, seed=_OF_LOSSES)
     places = {
-        domain: {a: np.array([judge.values[domain][a].index(v) for v in shared[a]]) for a in shared}
-        for domain in judge.domains
+        domain: {name: np.array([attributes[name].index(v) for v in shared[name]]) for name in shared}
+        for domain, attributes in judge.values.items()
     }
 
     def apply(
         params: Any, images: Float[Array, "b s s 3"], domain: str, key: Key[Array, ""] | None = None
     ) -> dict[str, Float[Array, "b v"]]:
         if key is not None:
-            images = _roughen(augment(images, jax.random.fold_in(key, 0), shift), jax.random.fold_in(key, 1))
-        _, attributes = network.apply(params, {domain: images})
+            shift, roughness = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+            images = disturbed(images, shift, roughness, mirror=False)
+        _, attributes = judge.network.apply(params, {domain: images})
         logits = attributes[domain]
-        return {a: jax.nn.log_softmax(logits[a][:, places[domain][a]]) for a in shared}
+        return {name: jax.nn.log_softmax(logits[name][:, places[domain][name]]) for name in shared}
 
     return jax.tree.map(jnp.asarray, judge.variables), apply
 
 
-def _has(attributes: dict[str, Attribute], name: str, value: str) -> bool:
-    return name in attributes and value in attributes[name].values
+def _shared_values(data: DataConfig) -> dict[str, list[str]]:
+    """{attribute: its values}, those that the labels of all domains have; two of an attribute, or more."""
+    labels = [
+        read_attributes(pipeline.read_labels(data, domain, data.train_split)) for domain in data.domains
+    ]
+    shared = {}
+    for name, attribute in labels[0].items():
+        common = [v for v in attribute.values if all(name in of and v in of[name].values for of in labels)]
+        if len(common) > 1:
+            shared[name] = common
+    return shared
 
 
 def as_maps(config: Config) -> tuple[Any, Any]:
@@ -359,11 +284,10 @@ def as_maps(config: Config) -> tuple[Any, Any]:
       (params, apply): `apply(params, images [b, s, s, 3] in [-1, 1]) -> (content, [style, ...])`: the map of
       an eighth of the side, and all maps.
     """
-    judge = load_judge(config.data, seed=1)
-    network = _network(judge.size, judge.values)
+    judge = load_judge(config.data, seed=_OF_LOSSES)
 
     def apply(params: Any, images: Float[Array, "b s s 3"]) -> tuple[Array, list[Array]]:
-        maps: Any = network.apply(params, images, method="maps")
+        maps: Any = judge.network.apply(params, images, method="maps")
         return maps[2], maps
 
     return jax.tree.map(jnp.asarray, judge.variables), apply

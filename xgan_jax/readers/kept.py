@@ -1,15 +1,55 @@
 """Networks that are learnt once from a dataset and kept beside it, in `DATA/judge`."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
 import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+from xgan_jax.config import DataConfig
+from xgan_jax.data import pipeline
+from xgan_jax.progress import duration, say
+
+
+def asked(data: DataConfig, network: str, version: int, **training: int) -> dict[str, Any]:
+    """What a network is learnt from and how; where any of it is another, so is the network.
+
+    Raises:
+      ValueError, FileNotFoundError: the data cannot be read.
+    """
+    counts = pipeline.picture_counts(data)
+    return {
+        network: version,
+        "domains": list(data.domains),
+        "size": data.size,
+        "split": data.train_split,
+        "counts": {domain: of[data.train_split] for domain, of in counts.items()},
+        **training,
+    }
+
+
+def place(data: DataConfig, request: dict[str, Any], prefix: str = "") -> Path:
+    """The file of the network of this request, whether it is there or not."""
+    name = hashlib.blake2b(json.dumps(request).encode(), digest_size=6).hexdigest()
+    return Path(data.path) / "judge" / f"{prefix}{name}.npz"
+
+
+@contextlib.contextmanager
+def learning(what: str, request: dict[str, Any], path: Path) -> Iterator[None]:
+    """Says what is about to be learnt, from what, and when it has been: it takes minutes, but only once."""
+    who, count = ", ".join(request["domains"]), sum(request["counts"].values())
+    say(f"learning to read {what} of {who} from {count:,} pictures: once, kept in {path.parent}")
+    start = time.monotonic()
+    yield
+    say(f"learnt to read {what} of {who} in {duration(time.monotonic() - start)}")
 
 
 def keep(path: Path, variables: Any, about: dict[str, Any] | None = None, **words: Any) -> None:
@@ -38,3 +78,9 @@ def kept(path: Path, abstract: Any) -> Any:
     leaves, structure = jax.tree.flatten(abstract)
     with np.load(path) as file:
         return jax.tree.unflatten(structure, [file[f"arr_{i}"] for i in range(len(leaves))])
+
+
+def kept_words(path: Path, name: str) -> str:
+    """Of the words that `keep` wrote."""
+    with np.load(path) as file:
+        return str(file[name])
