@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xgan_jax import progress
 from xgan_jax.config import Config, DataConfig, RunConfig
 from xgan_jax.evaluation import grid, translate
 from xgan_jax.method import Method
@@ -103,6 +104,19 @@ def test_every_file_comes_out_or_is_named(run: Path, tmp_path: Path) -> None:
     out = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.png"))
     assert out == ["deep/er/é.png", "grey with space.png", "same.jpg.png", "same.png.png"]
     assert all(Image.open(tmp_path / "out" / name).size == (32, 32) for name in out)
+
+
+def test_who_waits_for_files_is_told(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """How far it is, where there is no terminal; the last line says what came of it."""
+    monkeypatch.setattr(progress, "EVERY", 0)
+    (tmp_path / "in").mkdir()
+    odd_files(tmp_path / "in")
+    translate.translate_files(str(run), str(tmp_path / "in"), str(tmp_path / "out"), "face2anime")
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == [f"translating: {i} of 5 pictures" for i in range(1, 6)]
+    assert last.startswith("5 files = 4 translated + 1 refused")
 
 
 def test_zip_and_single_file_give_the_same_pictures(run: Path, tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """Translating with a trained run: test-split grids, and any pictures a user has."""
 
 import functools
+import itertools
 import json
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
-from tqdm import tqdm
 
 from xgan_jax import __version__
 from xgan_jax.data import pictures, pipeline
 from xgan_jax.data.augment import to_float, to_uint8
 from xgan_jax.data.batches import in_batches
 from xgan_jax.evaluation import grid
-from xgan_jax.method import Embeds, Follows, Images
+from xgan_jax.method import Extra, Images, Params
+from xgan_jax.progress import tracked
 from xgan_jax.runs.load import Run, load_run
 
 Pictures = UInt8[np.ndarray, "_ s s 3"]
+Translate = Callable[[Params, Extra, Images, str, str], Images]  # a method's
 
 
 def split_direction(direction: str, domains: Sequence[str]) -> tuple[str, str]:
@@ -39,14 +41,17 @@ def split_direction(direction: str, domains: Sequence[str]) -> tuple[str, str]:
     raise ValueError(f"the direction {direction!r} is unknown to this run: use one of {possible}.")
 
 
-def compiled_translator(translate_: Callable[..., Images]) -> Callable[..., Array]:
-    """`(params, extra, uint8 images, source, target)` to uint8 images; compiled once a direction and size."""
+def compiled_translator(translate: Translate) -> Callable[..., Array]:
+    """`(params, extra, uint8 images, source, target)` to uint8 images; compiled once a direction and size.
+
+    `translate`: a method's, of pictures in [-1, 1].
+    """
 
     @functools.partial(jax.jit, static_argnums=(3, 4))
-    def translate(params: Any, extra: Any, images: Array, source: str, target: str) -> Array:
-        return to_uint8(translate_(params, extra, to_float(images), source, target))
+    def compiled(params: Any, extra: Any, images: Array, source: str, target: str) -> Array:
+        return to_uint8(translate(params, extra, to_float(images), source, target))
 
-    return translate
+    return compiled
 
 
 def translate_all(
@@ -65,9 +70,9 @@ def translate_all(
 
 def embed_all(run: Run, images: Pictures, domain: str, batch_size: int = 64) -> Float[np.ndarray, "n e"]:
     """The embeddings of any number of pictures of `domain`, in float64; for a method that has them."""
-    method = run.method
-    assert isinstance(method, Embeds)
-    compiled = jax.jit(lambda p, e, x: method.embed(p, e, to_float(x), domain))
+    embed = run.method.embed
+    assert embed is not None
+    compiled = jax.jit(lambda p, e, x: embed(p, e, to_float(x), domain))
     found: np.ndarray = in_batches(lambda x: compiled(run.params, run.extra, x), images, batch_size)
     return found.astype(np.float64)
 
@@ -99,40 +104,17 @@ def evaluate(
     folder = Path(out) if out is not None else workdir / "eval"
     run = load_run(workdir, step, best, data)
     where = run.config.data
-    counts = pipeline.picture_counts(where)
-    domains = where.domains
-    indices = {}
-    for domain in domains:
-        n = counts[domain][where.test_split]
-        indices[domain] = [int(i) for i in np.linspace(0, n - 1, min(n, count)).round()]
+    in_split = {domain: counts[where.test_split] for domain, counts in pipeline.picture_counts(where).items()}
+    indices = {domain: _spread(in_split[domain], count) for domain in where.domains}
     tests = {
-        domain: pipeline.read_pictures(where, domain, where.test_split, indices[domain]) for domain in domains
+        domain: pipeline.read_pictures(where, domain, where.test_split, indices[domain])
+        for domain in where.domains
     }
     folder.mkdir(parents=True, exist_ok=True)
-    sampler = grid.make_sampler(run.method, domains)
-    grids = grid.translations(sampler, run.params, run.extra, tests)
-    written = []
-    for direction, sheet in grids.items():
-        grid.save_png(str(folder / f"{direction}.png"), sheet)
-        written.append(f"{direction}.png")
-    first = workdir / "samples" / "step_0000000.png"
-    samples = sorted((workdir / "samples").glob("step_*.png"))
-    if first.exists() and len(samples) > 1:
-        start, now = (pictures.decode(path.read_bytes()) for path in (first, samples[-1]))
-        last_step = int(samples[-1].stem.removeprefix("step_"))
-        sheets = [grid.titled(start, ["step 0"]), grid.titled(now, [f"step {last_step}"])]
-        grid.save_png(str(folder / "start_and_now.png"), grid.beside(sheets, gap=24))
-        written.append("start_and_now.png")
+    written = _draw_grids(run, tests, folder)
+    written += _draw_start_and_now(workdir / "samples", folder)
     if singles:
-        translator = compiled_translator(run.method.translate)
-        for s in domains:
-            for t in domains:
-                if s != t:
-                    (folder / f"{s}2{t}").mkdir(exist_ok=True)
-                    results = translate_all(translator, run.params, run.extra, tests[s], s, t)
-                    for i, picture in zip(indices[s], results, strict=True):
-                        grid.save_png(str(folder / f"{s}2{t}" / f"{i:06d}.png"), picture)
-                    written.append(f"{s}2{t}/")
+        written += _draw_singles(run, tests, indices, folder)
     report = {
         "workdir": str(workdir),
         "step": run.step,
@@ -142,12 +124,55 @@ def evaluate(
         "data": where.path,
         "split": where.test_split,
         "pictures": indices,
-        "pictures_in_split": {domain: counts[domain][where.test_split] for domain in domains},
+        "pictures_in_split": in_split,
         "written": written,
         "versions": {"xgan_jax": __version__, "jax": jax.__version__},
     }
     (folder / "eval.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
+
+
+def _spread(total: int, count: int) -> list[int]:
+    """Of the numbers below `total`, `count` (or all), evenly spaced."""
+    return [int(i) for i in np.linspace(0, total - 1, min(total, count)).round()]
+
+
+def _draw_grids(run: Run, tests: Mapping[str, Pictures], folder: Path) -> list[str]:
+    """A grid a direction; the names of the files."""
+    sampler = grid.make_sampler(run.method, run.config.data.domains)
+    sheets = grid.translations(sampler, run.params, run.extra, tests)
+    for direction, sheet in sheets.items():
+        grid.save_png(str(folder / f"{direction}.png"), sheet)
+    return [f"{direction}.png" for direction in sheets]
+
+
+def _draw_start_and_now(samples: Path, folder: Path) -> list[str]:
+    """The run's first and last grids side by side, where it has both; the names of the files."""
+    sheets = sorted(samples.glob("step_*.png"))
+    first = samples / "step_0000000.png"
+    if not first.exists() or len(sheets) < 2:
+        return []
+    start, now = (pictures.decode(path.read_bytes()) for path in (first, sheets[-1]))
+    last_step = int(sheets[-1].stem.removeprefix("step_"))
+    both = [grid.titled(start, ["step 0"]), grid.titled(now, [f"step {last_step}"])]
+    grid.save_png(str(folder / "start_and_now.png"), grid.beside(both, gap=24))
+    return ["start_and_now.png"]
+
+
+def _draw_singles(
+    run: Run, tests: Mapping[str, Pictures], indices: Mapping[str, Sequence[int]], folder: Path
+) -> list[str]:
+    """Every translation under its picture's number, a folder a direction; the names of the folders."""
+    translator = compiled_translator(run.method.translate)
+    written = []
+    for source, target in itertools.permutations(run.config.data.domains, 2):
+        of_direction = folder / f"{source}2{target}"
+        of_direction.mkdir(exist_ok=True)
+        results = translate_all(translator, run.params, run.extra, tests[source], source, target)
+        for i, picture in zip(indices[source], results, strict=True):
+            grid.save_png(str(of_direction / f"{i:06d}.png"), picture)
+        written.append(f"{of_direction.name}/")
+    return written
 
 
 def _output_names(names: Sequence[str]) -> dict[str, str]:
@@ -197,29 +222,14 @@ def translate_files(
         run.method.translate if reference is None else _following(run, reference, target)
     )
     refused: list[dict[str, str]] = []
-    waiting: list[tuple[str, np.ndarray]] = []
-
-    def flush() -> None:
-        if not waiting:
-            return
-        batch = np.stack([image for _, image in waiting])
-        results = translate_all(translator, run.params, run.extra, batch, source, target, batch_size)
-        for (name, _), picture in zip(waiting, results, strict=True):
+    readable = _readable(read, size, rule, refused)
+    while batch := dict(itertools.islice(readable, batch_size)):
+        images = np.stack(list(batch.values()))
+        results = translate_all(translator, run.params, run.extra, images, source, target, batch_size)
+        for name, picture in zip(batch, results, strict=True):
             path = folder / names[name]
             path.parent.mkdir(parents=True, exist_ok=True)
             grid.save_png(str(path), picture)
-        waiting.clear()
-
-    for name in tqdm(names, disable=None, unit="picture"):
-        try:
-            image = pictures.crop_resize(pictures.decode(read[name]()), size, rule)
-        except (pictures.PictureError, OSError) as error:
-            refused.append({"file": name, "reason": str(error)})
-            continue
-        waiting.append((name, image))
-        if len(waiting) == batch_size:
-            flush()
-    flush()
     translated = len(names) - len(refused)
     report = {
         "workdir": workdir,
@@ -240,10 +250,23 @@ def translate_files(
     return report
 
 
-def _following(run: Run, reference: str, target: str) -> Callable[..., Images]:
-    """The run's translation, that follows the picture in the file `reference`."""
-    method = run.method
-    if not isinstance(method, Follows):
+def _readable(
+    read: Mapping[str, Callable[[], bytes]], size: int, crop: str, refused: list[dict[str, str]]
+) -> Iterator[tuple[str, UInt8[np.ndarray, "s s 3"]]]:
+    """Names and pictures, cropped and resized; those that cannot be read are added to `refused`."""
+    for name, of_file in tracked(read.items(), len(read), "translating", "picture"):
+        try:
+            image = pictures.crop_resize(pictures.decode(of_file()), size, crop)
+        except (pictures.PictureError, OSError) as error:
+            refused.append({"file": name, "reason": str(error)})
+            continue
+        yield name, image
+
+
+def _following(run: Run, reference: str, target: str) -> Translate:
+    """The run's method's translations, which follow the picture in the file `reference`."""
+    like = run.method.translate_like
+    if like is None:
         raise ValueError(
             f"{run.config.method} follows no reference: baselines.twingan does, trained with "
             "--config.networks.reference."
@@ -255,7 +278,7 @@ def _following(run: Run, reference: str, target: str) -> Callable[..., Images]:
 
     def translate(params: Any, extra: Any, images: Images, source: str, target: str) -> Images:
         followed = jnp.broadcast_to(to_float(jnp.asarray(picture)[None]), images.shape)
-        return method.translate_like(params, extra, images, followed, source, target)
+        return like(params, extra, images, followed, source, target)
 
     return translate
 
