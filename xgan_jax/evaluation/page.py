@@ -133,17 +133,55 @@ def _rows(title: str, cases: Cases, chosen: Int[np.ndarray, "k"]) -> str:
     return _image(titled(tile(np.stack(columns)), [f"{title}: rows {', '.join(names)}"]))
 
 
-def _first(direction: str, cases: Cases) -> str:
-    chosen = np.arange(min(2 * _CASES, len(cases.inputs)))
-    return _rows(direction, cases, chosen)
+def _head(workdir: Path, how: Mapping[str, Any]) -> list[str]:
+    return [
+        "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>",
+        f"<title>{html.escape(workdir.name)}</title><style>{_STYLE}</style>",
+        f"<h1>{html.escape(workdir.name)}</h1>",
+        f"<p>{html.escape(how['method'])}, step {how['step']:,}, test split of "
+        f"<code>{html.escape(how['data'])}</code> ({html.escape(how['dataset_hash'])})</p>",
+    ]
 
 
-def _extremes(direction: str, cases: Cases) -> str:
-    order = np.argsort(cases.scores)
-    worst, best = order[:_CASES], order[::-1][:_CASES]
-    parts = [_rows("Worst", cases, worst), _rows("Best", cases, best)]
-    scores = f"{html.escape(cases.score_name)}: {cases.scores[order[0]]:.3g} to {cases.scores[order[-1]]:.3g}"
-    return f"<h3>{html.escape(direction)}, by {scores}</h3>{''.join(parts)}"
+def _figures(directions: Mapping[str, Any]) -> str:
+    """A row a figure, a column a direction."""
+    flats = {direction: _flat(found) for direction, found in directions.items()}
+    names = dict.fromkeys(name for flat in flats.values() for name in flat)
+    rows = [[name, *(flat.get(name, "") for flat in flats.values())] for name in names]
+    return _table([["", *flats], *rows])
+
+
+def _neighbours(
+    neighbours: Mapping[str, Int[np.ndarray, "n k"]], pictures: Mapping[str, Pictures]
+) -> list[str]:
+    """For each direction a row a picture: itself, and those of the target next to it in the embedding."""
+    sheets = []
+    for direction, nearest in neighbours.items():
+        source, target = split_direction(direction, list(pictures))
+        rows = np.concatenate([pictures[source][: len(nearest), None], pictures[target][nearest]], 1)
+        sheets.append(_image(titled(tile(rows), [f"{source}, nearest {target}"])))
+    return sheets
+
+
+def _first(cases: Mapping[str, Cases]) -> list[str]:
+    if not cases:
+        return []
+    rows = [
+        _rows(direction, of, np.arange(min(2 * _CASES, len(of.inputs)))) for direction, of in cases.items()
+    ]
+    return ["<h2>The first test pictures</h2>", *rows]
+
+
+def _extremes(cases: Mapping[str, Cases]) -> list[str]:
+    if not cases:
+        return []
+    parts = ["<h2>Worst and best</h2>"]
+    for direction, of in cases.items():
+        order = np.argsort(of.scores)
+        scores = f"{html.escape(of.score_name)}: {of.scores[order[0]]:.3g} to {of.scores[order[-1]]:.3g}"
+        rows = _rows("Worst", of, order[:_CASES]) + _rows("Best", of, order[::-1][:_CASES])
+        parts.append(f"<h3>{html.escape(direction)}, by {scores}</h3>{rows}")
+    return parts
 
 
 def write(
@@ -163,32 +201,12 @@ def write(
         ones of the source}.
     """
     size = next(iter(pictures.values())).shape[1]
-    how = report["how"]
-    parts = [
-        "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>{html.escape(workdir.name)}</title><style>{_STYLE}</style>",
-        f"<h1>{html.escape(workdir.name)}</h1>",
-        f"<p>{html.escape(how['method'])}, step {how['step']:,}, test split of "
-        f"<code>{html.escape(how['data'])}</code> ({html.escape(how['dataset_hash'])})</p>",
-    ]
-    flats = {direction: _flat(found) for direction, found in report["directions"].items()}
-    names = list(dict.fromkeys(name for flat in flats.values() for name in flat))
-    parts.append(
-        _table([["", *flats], *[[name, *[flat.get(name, "") for flat in flats.values()]] for name in names]])
-    )
+    parts = [*_head(workdir, report["how"]), _figures(report["directions"])]
     if "embedding" in report:
         parts.append("<h2>Embedding</h2>" + _table([["", ""], *_flat(report["embedding"]).items()]))
-    for direction, nearest in neighbours.items():
-        source, target = split_direction(direction, list(pictures))
-        rows = [[pictures[source][i], *pictures[target][nearest[i]]] for i in range(len(nearest))]
-        sheet = titled(tile(np.stack([np.stack(row) for row in rows])), [f"{source}, nearest {target}"])
-        parts.append(_image(sheet))
-    if cases:
-        parts.append("<h2>The first test pictures</h2>")
-        parts += [_first(direction, one) for direction, one in cases.items()]
-        parts.append("<h2>Worst and best</h2>")
-    parts += [_extremes(direction, one) for direction, one in cases.items()]
+    parts += _neighbours(neighbours, pictures)
+    parts += _first(cases) + _extremes(cases)
     parts.append(_timeline(workdir, size))
     parts.append(f'<h2>Curves</h2><div class="charts">{"".join(_curves(workdir))}</div>')
-    parts.append(f"<h2>How it was measured</h2>{_table([['', ''], *_flat(how).items()])}")
+    parts.append(f"<h2>How it was measured</h2>{_table([['', ''], *_flat(report['how']).items()])}")
     path.write_text("\n".join(parts) + "\n")
