@@ -16,12 +16,15 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from xgan_jax.config import DataConfig
 from xgan_jax.data.prepare import prepare
+from xgan_jax.data.synthetic import draw_dataset
 
 
 def pytest_sessionfinish() -> None:
@@ -64,3 +67,23 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def more_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As `records`, with other numbers of pictures."""
     return prepare_small(tmp_path_factory.mktemp("more"), ("face", "anime"), 70)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded pictures with their labels: 120 + 120 to train on, 40 + 40 to test on, 32 px."""
+    root = tmp_path_factory.mktemp("drawn")
+    draw_dataset(root / "pictures", count=120, test_count=40, size=32)
+    sources = {"face": str(root / "pictures/trainA"), "anime": str(root / "pictures/trainB")}
+    prepare(sources, root / "records", size=32)
+    return root / "records"
+
+
+@pytest.fixture(scope="session")
+def judge(drawn: Path) -> Any:
+    """The judge of `drawn`, of 60 steps: far fewer than users' judges."""
+    from xgan_jax.readers import judge as judges  # not by tests that need none
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judges, "STEPS", 60)
+        return judges.load_judge(DataConfig(path=str(drawn), size=32))

@@ -1,14 +1,15 @@
 """How far apart two sets of pictures are, from their features `[n, d]` alone; NumPy, float64.
 
 KID (Bińkowski et al. 2018), FID (Heusel et al. 2017), precision and recall (Kynkäänniemi et al. 2019),
-density and coverage (Naeem et al. 2020). KID and FID are those of torch-fidelity on the same features,
-to 1e-6 (`tests/evaluation/test_torch_fidelity.py`).
+density and coverage (Naeem et al. 2020); and how well several sets mix. KID and FID are those of
+torch-fidelity on the same features, to 1e-6 (`tests/evaluation/test_torch_fidelity.py`).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Bool, Float, Int, Num
 
 Features = Num[np.ndarray, "_ d"]
 
@@ -106,6 +107,11 @@ def squared_distances(a: Features, b: Features) -> Float[np.ndarray, "_ _"]:
     return np.clip(d, 0.0, None)
 
 
+def nearest(a: Features, b: Features, count: int) -> Int[np.ndarray, "_ k"]:
+    """For every row of `a` the numbers of the rows of `b` that are nearest to it, the nearest first."""
+    return np.argsort(squared_distances(a, b))[:, :count]
+
+
 def _radii(x: Features, k: int) -> Float[np.ndarray, "n"]:
     """Squared distance of every row to its k-th nearest other row."""
     if len(x) <= k:
@@ -138,3 +144,31 @@ def manifold(real: Features, translated: Features, *, neighbours: int = 5) -> Ma
         density=float(inside.sum(0).mean() / neighbours),
         coverage=float((across.min(1) < of_real).mean()),
     )
+
+
+def mixing(parts: Sequence[Features], *, neighbours: int = 10) -> float:
+    """Share of rows of other parts among every row's nearest, over the share that chance gives: 1 where parts
+    are mixed, 0 where they lie apart."""
+    everything = np.concatenate(list(parts))
+    of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    d = squared_distances(everything, everything)
+    np.fill_diagonal(d, np.inf)
+    nearest = np.argpartition(d, neighbours, axis=1)[:, :neighbours]
+    other = of[nearest] != of[:, None]
+    expected = np.array([(of != i).sum() / (len(of) - 1) for i in range(len(parts))])[of]
+    return float((other.mean(1) / expected).mean())
+
+
+def separability(parts: Sequence[Features]) -> float:
+    """Accuracy of a linear classifier of the part, ridge regression on one half of the rows, on the other
+    half; chance is 1 / parts."""
+    everything = np.concatenate(list(parts))
+    of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    standard = (everything - everything.mean(0)) / (everything.std(0) + 1e-6)
+    order = np.random.default_rng(0).permutation(len(of))
+    fit, check = order[::2], order[1::2]
+    x, y = standard[fit], np.eye(len(parts))[of[fit]]
+    ridge = len(fit) * 0.1
+    weights = x.T @ np.linalg.solve(x @ x.T + ridge * np.eye(len(fit)), y - y.mean(0))
+    answers = (standard[check] @ weights + y.mean(0)).argmax(1)
+    return float((answers == of[check]).mean())
