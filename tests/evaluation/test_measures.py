@@ -1,6 +1,5 @@
 """The figures of a run, their page, and the best checkpoint."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -75,7 +74,8 @@ def test_agreement_with_references(drawn: Path, judge: Judge) -> None:
     test = testset.TestSet(asked.data)
 
     def agreement(like):
-        run = Run(asked, dataclasses.replace(method, translate_like=like), {}, {}, 1, {})
+        method.translate_like = like
+        run = Run(asked, method, {}, {}, 1, {})
         faces = test.pictures["face"]
         return attributes.reference_agreement(run, judge, faces, "face", "anime", test)["hair"]
 

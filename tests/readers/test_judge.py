@@ -14,6 +14,7 @@ from xgan_jax.config import Config, DataConfig
 from xgan_jax.data.augment import to_float
 from xgan_jax.evaluation import testset
 from xgan_jax.evaluation.figures import passing_rate
+from xgan_jax.method import Moment
 from xgan_jax.readers import judge as judges
 from xgan_jax.readers.judge import Judge
 from xgan_jax.xgan import Networks, Weights
@@ -59,7 +60,8 @@ def test_a_judge_can_teach(drawn: Path, judge: Judge, monkeypatch: pytest.Monkey
     method = methods.load(asked)
     params, extra = method.init(jax.random.key(0))
     images = {d: jax.random.uniform(jax.random.key(1), (4, 32, 32, 3), minval=-1) for d in asked.data.domains}
-    terms = method.losses("generator", params, extra, images, jax.random.key(2), jnp.zeros((), jnp.int32))
+    now = Moment(params, extra, images, jax.random.key(2), jnp.zeros((), jnp.int32))
+    terms = method.losses("generator", now)
     assert 0 < terms.losses["teacher/face"] < 10  # its features have unit spread
     assert not any("teacher" in networks for networks in method.players.values())
     forget(drawn, judge)

@@ -259,7 +259,9 @@ def read_labels(data: DataConfig, domain: str, split: str) -> dict[str, list[Any
     records = open_pictures(data, domain, split).records
     columns: dict[str, list[Any]] = {}
     for i in range(len(records)):
-        for name, values in decode_example(records[i]).items():
+        # In the order of names: that of the record differs from process to process, and with it the program
+        # that a reader of labels is learnt by.
+        for name, values in sorted(decode_example(records[i]).items()):
             if name != "image":
                 value = values[0] if values else ""
                 columns.setdefault(name, []).append(

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, UInt8
 from xgan_jax.data.augment import to_float, to_uint8
 from xgan_jax.data.batches import in_batches
 from xgan_jax.evaluation.testset import TestSet
+from xgan_jax.method import Follows
 from xgan_jax.readers.judge import Judge
 from xgan_jax.readers.labels import Attribute, translated_numbers
 from xgan_jax.runs.load import Run
@@ -50,14 +51,14 @@ def reference_agreement(
 ) -> dict[str, dict[str, float]]:
     """As `attribute_agreement`, but with the labels of the pictures of the target that translations follow:
     each test picture of the source follows one of the target, drawn at random."""
-    like = run.method.translate_like
-    assert like is not None
+    method = run.method
+    assert isinstance(method, Follows)
     which = np.random.default_rng(0).integers(0, len(test.pictures[target]), len(pictures))
 
     @jax.jit
     def follow(params: Any, extra: Any, pair: Array) -> Array:
         images, references = jnp.split(to_float(pair), 2, -1)
-        return to_uint8(like(params, extra, images, references, source, target))
+        return to_uint8(method.translate_like(params, extra, images, references, source, target))
 
     pairs = np.concatenate([pictures, test.pictures[target][which]], -1)
     translated = in_batches(functools.partial(follow, run.params, run.extra), pairs, 32)

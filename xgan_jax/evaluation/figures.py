@@ -16,6 +16,7 @@ from xgan_jax.evaluation import distances, page, truth
 from xgan_jax.evaluation.attributes import attribute_agreement, reference_agreement
 from xgan_jax.evaluation.testset import TestSet
 from xgan_jax.evaluation.translate import compiled_translator, embed_all, translate_all
+from xgan_jax.method import Embeds, Follows
 from xgan_jax.readers.features import FeatureNetwork
 from xgan_jax.readers.judge import Judge
 from xgan_jax.runs.load import Run
@@ -109,7 +110,7 @@ class Measuring:
         """Whether translations have the attributes of their pictures, or of references that they follow."""
         run, source, target = self.run, made.source, made.target
         found = {"attributes": attribute_agreement(self.judge, made.pictures, source, target, self.test)}
-        if run.method.translate_like is not None and target == run.config.data.domains[-1]:
+        if isinstance(run.method, Follows) and target == run.config.data.domains[-1]:
             found["reference"] = reference_agreement(run, self.judge, made.inputs, source, target, self.test)
         return found
 
@@ -191,7 +192,7 @@ def kid_figures(
 
 def embeddings(run: Run, test: TestSet) -> dict[str, Float[np.ndarray, "n e"]] | None:
     """Of each domain's test pictures, the first 5,000 at most; None where the method has none."""
-    if run.method.embed is None:
+    if not isinstance(run.method, Embeds):
         return None
     return {domain: embed_all(run, images[:PAIRS], domain) for domain, images in test.pictures.items()}
 

@@ -19,7 +19,7 @@ from xgan_jax.data import pictures, pipeline
 from xgan_jax.data.augment import to_float, to_uint8
 from xgan_jax.data.batches import in_batches
 from xgan_jax.evaluation import grid
-from xgan_jax.method import Extra, Images, Params
+from xgan_jax.method import Embeds, Extra, Follows, Images, Params
 from xgan_jax.progress import tracked
 from xgan_jax.runs.load import Run, load_run
 
@@ -70,9 +70,9 @@ def translate_all(
 
 def embed_all(run: Run, images: Pictures, domain: str, batch_size: int = 64) -> Float[np.ndarray, "n e"]:
     """The embeddings of any number of pictures of `domain`, in float64; for a method that has them."""
-    embed = run.method.embed
-    assert embed is not None
-    compiled = jax.jit(lambda p, e, x: embed(p, e, to_float(x), domain))
+    method = run.method
+    assert isinstance(method, Embeds)
+    compiled = jax.jit(lambda p, e, x: method.embed(p, e, to_float(x), domain))
     found: np.ndarray = in_batches(lambda x: compiled(run.params, run.extra, x), images, batch_size)
     return found.astype(np.float64)
 
@@ -265,8 +265,8 @@ def _readable(
 
 def _following(run: Run, reference: str, target: str) -> Translate:
     """The run's method's translations, which follow the picture in the file `reference`."""
-    like = run.method.translate_like
-    if like is None:
+    method = run.method
+    if not isinstance(method, Follows):
         raise ValueError(
             f"{run.config.method} follows no reference: baselines.twingan does, trained with "
             "--config.networks.reference."
@@ -278,7 +278,7 @@ def _following(run: Run, reference: str, target: str) -> Translate:
 
     def translate(params: Any, extra: Any, images: Images, source: str, target: str) -> Images:
         followed = jnp.broadcast_to(to_float(jnp.asarray(picture)[None]), images.shape)
-        return like(params, extra, images, followed, source, target)
+        return method.translate_like(params, extra, images, followed, source, target)
 
     return translate
 
