@@ -4,10 +4,10 @@ import os
 import shutil
 import tempfile
 
-# Before jax is imported: it reads them once. Programs of tests run for
-# moments, so LLVM need not polish them.
+# Before jax is imported: it reads them once. Programs of tests run for moments, so LLVM need not polish them
+# (but at level 0 a reader learns NaN).
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1"
 # Many tests run the same tiny networks: each program is compiled once a session, by the first worker that
 # wants it. Workers inherit this folder.
 os.environ["XGAN_TESTS"] = os.environ.get("XGAN_TESTS") or tempfile.mkdtemp(prefix="xgan_jax_tests_")

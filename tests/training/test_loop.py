@@ -17,10 +17,10 @@ import pytest
 from xgan_jax import config as configs
 from xgan_jax import method as methods
 from xgan_jax.config import Config, DataConfig, RunConfig
-from xgan_jax.runs import checkpoint
+from xgan_jax.runs import checkpoint, folder
 from xgan_jax.runs import state as states
 from xgan_jax.runs.checkpoint import CheckpointError, Checkpoints
-from xgan_jax.training import loop
+from xgan_jax.training import log, loop
 from xgan_jax.training.log import NonFiniteError
 from xgan_jax.training.signals import Stopped
 from xgan_jax.xgan import Networks, Weights
@@ -171,7 +171,7 @@ def test_nothing_is_compiled_after_the_first_step(records: Path, tmp_path: Path)
 
     jax.monitoring.register_event_duration_secs_listener(count)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "_line", line)
+        patch.setattr(log, "line", line)
         loop.train(run_config(records, run__sample_every=4), tmp_path / "run")
     jax.monitoring.unregister_event_duration_listener(count)
     assert compiled_at and max(compiled_at) == 0
@@ -182,14 +182,14 @@ def test_signals_save_and_exit(
     whole_run: Path, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     workdir = tmp_path / "run"
-    line = loop._line
+    line = log.line
 
     def signal_at_step_6(step: int, *rest) -> str:
         if step == 6:
             os.kill(os.getpid(), number)
         return line(step, *rest)
 
-    monkeypatch.setattr(loop, "_line", signal_at_step_6)
+    monkeypatch.setattr(log, "line", signal_at_step_6)
     with pytest.raises(Stopped) as stopped:
         loop.train(run_config(records), workdir)
     assert stopped.value.code == 128 + number
@@ -263,7 +263,7 @@ def test_a_finished_run_is_left_alone(whole_run: Path, records: Path) -> None:
 
 def test_two_processes_cannot_share_a_folder(records: Path, tmp_path: Path) -> None:
     with (
-        loop._only_run_in(tmp_path / "run"),
+        folder.held(tmp_path / "run"),
         pytest.raises(ValueError, match="another training process"),
     ):
         loop.train(run_config(records), tmp_path / "run")
