@@ -10,8 +10,11 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1"
 # Many tests run the same tiny networks: each program is compiled once a session, by the first worker that
 # wants it. Workers inherit this folder.
-os.environ["XGAN_TESTS"] = os.environ.get("XGAN_TESTS") or tempfile.mkdtemp(prefix="xgan_jax_tests_")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["XGAN_TESTS"]
+os.environ["JAX_COMPILATION_CACHE_DIR"] = (
+    os.environ["JAX_COMPILATION_CACHE_DIR"]
+    if "PYTEST_XDIST_WORKER" in os.environ
+    else tempfile.mkdtemp(prefix="xgan_jax_tests_")
+)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 from collections.abc import Sequence
@@ -30,7 +33,7 @@ from xgan_jax.data.synthetic import draw_dataset
 def pytest_sessionfinish() -> None:
     """Removes the session's compiled programs."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        shutil.rmtree(os.environ["XGAN_TESTS"], ignore_errors=True)
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 def draw_folder(folder: Path, count: int, stripes: bool, seed: int, size: int = 40) -> Path:

@@ -30,6 +30,11 @@ def test_missing_fields_take_defaults_and_unknown_ones_are_named() -> None:
         configs.from_json('{"method": "xgan", "run": {"speed": 2}}')
 
 
+def test_functions_that_moved_are_found_in_runs_of_before() -> None:
+    text = '{"method": "baselines.dtn", "networks": {"teacher": "xgan_jax.evaluation.judge:as_teacher"}}'
+    assert configs.from_json(text).networks.teacher == "xgan_jax.readers.judge:as_teacher"
+
+
 def test_every_free_field_exists() -> None:
     assert set(configs.flat(make())) >= configs.FREE_ON_RESUME
 

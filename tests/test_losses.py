@@ -165,7 +165,7 @@ def test_r1_is_half_the_squared_gradient() -> None:
 
 def test_weight_decay_is_adams_coupled_one() -> None:
     params = {"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([3.0])}
-    assert losses.weight_decay(params, 0.1) == pytest.approx(0.5 * 0.1 * 5)
-    gradient = jax.grad(losses.weight_decay)(params, 0.1)
+    assert 0.1 * losses.weight_decay(params) == pytest.approx(0.5 * 0.1 * 5)
+    gradient = jax.grad(lambda p: 0.1 * losses.weight_decay(p))(params)
     np.testing.assert_allclose(gradient["kernel"], 0.1 * params["kernel"])
     assert gradient["bias"] == 0

@@ -384,6 +384,18 @@ EQUATIONS = {
     "gan": lambda m, x, z, y: {
         f"gan/{s}2{t}": jnp.square(judged(m, t, y[s, t]) - 1).mean() for s, t in m.directions
     },
+    "contrastive": lambda m, x, z, y: {
+        f"contrastive/{s}2{t}": choice(z[s], encoded(m, t, y[s, t])) for s, t in m.directions
+    },
+    "attributes": lambda m, x, z, y: {
+        f"attributes/{s if s == t else f'{s}2{t}'}": -(
+            jnp.exp(brightness(x[s], None)) * brightness(y[s, t], KEY)
+        )
+        .sum(-1)
+        .mean()
+        for s in x
+        for t in x
+    },
     "teacher": lambda m, x, z, y: {
         "teacher/face": jnp.abs(z["face"] - x["face"].mean((1, 2, 3))[:, None]).mean()
     },
@@ -414,6 +426,18 @@ EQUATIONS = {
         for t in x
     },
 }
+
+
+def choice(z, translated):
+    """Of InfoNCE at temperature 0.1: the own source among the batch's, by cosine about the mean."""
+    a, b = (x - z.mean(0) for x in (translated, z))
+    cosines = (a @ b.T) / jnp.linalg.norm(a, axis=1)[:, None] / jnp.linalg.norm(b, axis=1)[None]
+    return -jnp.diag(jax.nn.log_softmax(cosines / 0.1)).mean()
+
+
+def brightness(images, key):
+    params, read = brightness_reader(tiny())
+    return read(params, images, "face", key)["bright"]
 
 
 def encoded(m, domain: str, images):

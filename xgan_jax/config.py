@@ -41,13 +41,15 @@ def _least(least: Number) -> Rule:
 def number(
     default: Number, *, least: Number | None = None, above: Number | None = None, below: Number | None = None
 ) -> Any:
-    """A field that has a finite number: `least` or more, or more than `above`; and less than `below`."""
-    if above is not None:
+    """A field that has a finite number: `least` or more, `least` to below `below`, or one above `above`."""
+    if above is not None and least is None and below is None:
         rule = Rule(lambda value: above < value and math.isfinite(value), f"a number above {above or 'zero'}")
-    elif least is not None and below is not None:
+    elif above is None and least is not None and below is not None:
         rule = Rule(lambda value: least <= value < below, f"{least} to below {below}")
+    elif above is None and least is not None:
+        rule = _least(least)
     else:
-        rule = _least(least or 0)
+        raise TypeError("number takes least, least and below, or above")
     return field(default=default, metadata={"rule": rule})
 
 
@@ -60,12 +62,12 @@ class DataConfig:
     size: int = choice(64, (32, 64, 128, 256))  # side of the square training pictures, pixels
     train_split: str = "train"
     test_split: str = "test"
-    crop: str = "center"  # center | celeba | none: for records at native size (TFDS's own) only
+    # For records at native size (TFDS's own) only.
+    crop: str = choice("center", ("center", "celeba", "none"))
     flip: bool = True  # mirror half of the pictures
     shift: int = 4  # random translation, at most this many pixels each way; edges repeat
-    colour: float = number(
-        0.0, least=0, below=1
-    )  # brightness, contrast and saturation vary by this factor (0.1 = 10%)
+    # Brightness, contrast and saturation vary by this factor (0.1 = 10%).
+    colour: float = number(0.0, least=0, below=1)
     threads: int = 4  # threads that read and decode
     # device: all training pictures go to the devices once, split between them
     cache: str = choice("none", ("none", "device"))
@@ -95,15 +97,13 @@ class RunConfig:
     seed: int = 0
     # Parameters, statistics and losses stay float32.
     compute_dtype: str = choice("float32", ("float32", "bfloat16"))
-    steps_per_call: int = number(
-        1, least=1
-    )  # steps in one dispatch; more where Python is slower than the device
+    # Steps in one dispatch; more where Python is slower than the device.
+    steps_per_call: int = number(1, least=1)
     log_every: int = number(50, least=1)
     sample_every: int = number(1000, least=1)
     samples: int = number(8, least=1)  # test pictures of each domain in a grid
-    measure_every: int = number(
-        0, least=0
-    )  # KID of test pictures (readers/judge.py); best weights stay in best/
+    # KID of test pictures (readers/judge.py); best weights stay in best/.
+    measure_every: int = number(0, least=0)
     checkpoint_every: int = number(1000, least=1)
     keep_checkpoints: int = number(3, least=1)
     profile: str = ""  # a folder for a trace of some steps and a page that sums it up
@@ -164,6 +164,12 @@ _MOVED = {
 }
 
 
+def where_it_is_now(name: str) -> str:
+    """A function's "package.module:function" of today, for one of an earlier version."""
+    module, colon, function = name.partition(":")
+    return f"{_MOVED.get(module, module)}{colon}{function}"
+
+
 def to_json(config: Config) -> str:
     """`config` as indented JSON, the text of a run's `config.json`."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
@@ -175,8 +181,6 @@ def from_json(text: str) -> Config:
     Raises:
       ValueError: a field is unknown here (the run is from another version of xgan_jax).
     """
-    for before, now in _MOVED.items():
-        text = text.replace(f'"{before}:', f'"{now}:')
     tree = json.loads(text)
     module = method_module(tree["method"])
     sections = {
@@ -199,6 +203,8 @@ def from_json(text: str) -> Config:
         for key, value in values.items():
             if isinstance(value, list):
                 values[key] = tuple(value)
+            elif name == "networks" and isinstance(value, str):
+                values[key] = where_it_is_now(value)
         built[name] = section(**values)
     return Config(method=tree["method"], **built)
 
@@ -214,7 +220,10 @@ def flat(config: Config) -> dict[str, Any]:
 
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     """{field: (old value, new value)} for every field that differs."""
-    a, b = flat(old), flat(new)
+    a, b = (
+        {name: where_it_is_now(value) if isinstance(value, str) else value for name, value in flat(c).items()}
+        for c in (old, new)
+    )
     return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
 
 

@@ -206,10 +206,10 @@ def total_variation(x: Float[Array, "b h w c"]) -> Scalar:
     return jnp.sqrt(jnp.square(dx) + jnp.square(dy) + 1e-12).mean()
 
 
-def weight_decay(params: Any, strength: float) -> Scalar:
-    """Half the squared length of all kernels (of two dimensions or more), times `strength`.
+def weight_decay(params: Any) -> Scalar:
+    """Half the squared length of all kernels (of two dimensions or more).
 
-    Its gradient is `strength` times the kernel: Adam's coupled weight decay.
+    Its gradient is the kernel: with a weight it is Adam's coupled weight decay.
     """
     squares = [jnp.square(x).sum() for x in jax.tree.leaves(params) if x.ndim > 1]
-    return 0.5 * strength * sum(squares, jnp.zeros(()))
+    return 0.5 * sum(squares, jnp.zeros(()))

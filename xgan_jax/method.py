@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Float, Int, Key
 
-from xgan_jax.config import Config, check_fields, method_module, require
+from xgan_jax.config import Config, check_fields, method_module, require, where_it_is_now
 
 Images = Float[Array, "b s s c"]  # in [-1, 1]
 Embeddings = Float[Array, "b e"]
@@ -79,7 +79,7 @@ class Method(ABC):
         """The player's terms, by its own method: those of the player "generator" are `generator_losses(now)`.
 
         Every player gets the same `now`, so the compiler computes what their losses share (the translations)
-        once.
+        once. A method whose players do not all move in every step, or that grows, overrides this.
         """
         terms: Terms = getattr(self, f"{player}_losses")(now)
         return terms
@@ -228,10 +228,10 @@ def load_frozen(config: Config, field: str) -> tuple[Any, Callable[[Any, Images]
     Raises:
       ValueError: there is no such function, or it refuses.
     """
-    name = getattr(config.networks, field)
+    name = where_it_is_now(getattr(config.networks, field))
     module, _, function = name.partition(":")
     try:
-        params, apply = getattr(importlib.import_module(module), function)(config)
+        params, frozen = getattr(importlib.import_module(module), function)(config)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
             f"config.networks.{field} is {name!r}, which does not load ({error}): "
@@ -239,7 +239,7 @@ def load_frozen(config: Config, field: str) -> tuple[Any, Callable[[Any, Images]
         ) from error
     if jax.process_count() > 1:
         params = multihost_utils.broadcast_one_to_all(params)
-    return params, apply
+    return params, frozen
 
 
 def load_teacher(config: Config) -> Teacher:
@@ -250,13 +250,13 @@ def load_teacher(config: Config) -> Teacher:
     Raises:
       ValueError: it does not load, or gives another number of numbers.
     """
-    params, apply = load_frozen(config, "teacher")
+    params, teacher = load_frozen(config, "teacher")
     size = config.data.size
     example = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
-    shape = jax.eval_shape(apply, params, example).shape
+    shape = jax.eval_shape(teacher, params, example).shape
     if shape != (2, config.networks.embedding_size):
         raise ValueError(
             f"config.networks.teacher gives {shape} for 2 pictures: it must give as many numbers a "
             f"picture as config.networks.embedding_size, (2, {config.networks.embedding_size})."
         )
-    return params, apply
+    return params, teacher

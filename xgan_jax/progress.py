@@ -1,4 +1,4 @@
-"""What a person hears of long work: lines, how far it is, and how long it will take. Every room may talk."""
+"""What a person hears of long work: lines, how far it is, and how long it will take."""
 
 import sys
 import time
@@ -34,11 +34,15 @@ def duration(seconds: float) -> str:
     return f"{s // 86400}d{s % 86400 // 3600:02d}h"
 
 
+def _print(text: str) -> None:
+    print(text, flush=True)
+
+
 class Progress:
     """How far some work is: a bar on a terminal, elsewhere a line every few seconds."""
 
-    def __init__(self, label: str, total: int, unit: str, tell: Callable[[str], None] = print):
-        """`label`: what is done; `unit`: of what there are `total`; `tell`: takes the lines."""
+    def __init__(self, label: str, total: int, unit: str, tell: Callable[[str], None] = _print):
+        """`label`: what is done; `unit`: of what there are `total`, a plural; `tell`: takes the lines."""
         self._label, self._total, self._unit, self._tell = label, total, unit, tell
         self._done = 0
         self._start = self._said = time.monotonic()
@@ -53,7 +57,7 @@ class Progress:
             self._said = now
             rate = self._done / (now - self._start)
             left = duration((self._total - self._done) / rate)
-            done = f"{self._done:,} of {self._total:,} {self._unit}s"
+            done = f"{self._done:,} of {self._total:,} {self._unit}"
             self._tell(f"{self._label}: {done}, {rate:,.{0 if rate >= 10 else 1}f}/s, {left} left")
 
     def __enter__(self) -> "Progress":

@@ -46,7 +46,7 @@ class Networks:
 
     width: float = number(1.0, above=0)  # multiplies the channels of encoder and decoder
     discriminator_width: float = number(1.0, above=0)  # and of the discriminators
-    embedding_size: int = number(1024, above=0)
+    embedding_size: int = number(1024, least=1)
     # Above 1: no fully connected layers, the embedding is a map of this side.
     embedding_side: int = choice(1, (1, 4, 8, 16))
     blocks: int = number(0, least=0)  # residual blocks before and after the embedding, shared
@@ -233,6 +233,7 @@ class XGAN(Method):
     def generator_losses(self, now: Moment) -> Terms:
         seen, w = Seen(self, now), self.weights
         confusion = w.domain_adversarial * w.reversal if w.domain_form == "confusion" else 0.0
+        # In the paper's order; those in the middle grow in.
         terms = weighted(
             seen, {self.reconstruction: w.reconstruction, self.domain_adversarial: w.domain_adversarial}
         )
@@ -276,15 +277,10 @@ class XGAN(Method):
         The classifier minimises; the encoders, behind the gradient reversal, maximise. In the form
         "confusion" it is the classifier's alone.
         """
-        terms = {}
-        for i, domain in enumerate(self.domains):
-            if self.weights.domain_form == "reversal":
-                z = losses.reverse_gradient(seen.z[domain], self.weights.reversal * seen.growth)
-            else:
-                z = lax.stop_gradient(seen.z[domain])
-            logits = self.classify(seen.params, z)
-            terms[f"domain_adversarial/{domain}"] = losses.domain_adversarial(logits, i)
-        return terms
+        return {
+            f"domain_adversarial/{domain}": losses.domain_adversarial(seen.answers[domain], i)
+            for i, domain in enumerate(self.domains)
+        }
 
     def confusion(self, seen: "Seen") -> Losses:
         """L_dann for the encoders where it is no reversal (Tzeng et al. 2015, eq. 4): to the classifier as it
@@ -403,8 +399,7 @@ class XGAN(Method):
         apart (chance is 1 / domains), and L_sem in units of the spread, whatever its form."""
         found = {f"embedding_std/{domain}": seen.z[domain].std(0).mean() for domain in self.domains}
         if self.weights.domain_adversarial:
-            answers = [self.classify(seen.params, seen.z[domain]).argmax(-1) for domain in self.domains]
-            right = [(answer == i).mean() for i, answer in enumerate(answers)]
+            right = [(seen.answers[domain].argmax(-1) == i).mean() for i, domain in enumerate(self.domains)]
             found["classifier_accuracy"] = jnp.stack(right).mean()
         if self.weights.semantic:
             for s, t in self.in_rounds:
@@ -465,6 +460,19 @@ class Seen(method.Seen):
     def pictures(self) -> dict[Direction, Images]:
         """{(source, target): d_t(e_s(x))}: reconstructions and translations."""
         return self.decoded[0]
+
+    @cached_property
+    def answers(self) -> dict[str, Float[Array, "n d"]]:
+        """{domain: c_dann's logits of its embeddings}: behind the gradient reversal, or where there is none
+        (`domain_form`) out of the encoders' reach."""
+        w, found = self.model.weights, {}
+        for domain, z in self.z.items():
+            if w.domain_form == "reversal":
+                z = losses.reverse_gradient(z, w.reversal * self.growth)
+            else:
+                z = lax.stop_gradient(z)
+            found[domain] = self.model.classify(self.params, z)
+        return found
 
     def source(self, domain: str) -> Embeddings:
         """e_s(x) as L_sem compares with it."""

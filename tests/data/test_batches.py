@@ -21,4 +21,4 @@ def test_batches_of_one_size_and_how_far_they_are(
     assert shapes == {(4, 4, 4, 3)}
     np.testing.assert_array_equal(result["mean"], pictures.mean((1, 2, 3)))
     np.testing.assert_array_equal(result["twice"], 2.0 * pictures)
-    assert "batches: 3 of 3 calls, " in capsys.readouterr().out
+    assert "going through pictures: 3 of 3 batches, " in capsys.readouterr().out

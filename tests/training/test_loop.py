@@ -108,6 +108,15 @@ def test_the_start_report(records: Path, tmp_path: Path, capsys: pytest.CaptureF
         assert re.search(pattern, text), pattern
 
 
+def test_a_log_says_that_steps_are_made(
+    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no line of the log is due for long, and there is no terminal."""
+    monkeypatch.setattr(log, "QUIET", -1.0)
+    loop.train(run_config(records, run__steps=3, run__log_every=3), tmp_path / "run")
+    assert re.search(r"^step 2/3  ETA \d", capsys.readouterr().out, re.MULTILINE)
+
+
 @pytest.mark.parametrize("stops", [(5,), (1, 7)])
 def test_stopped_and_continued_is_bit_exact(
     whole_run: Path, records: Path, tmp_path: Path, stops: tuple[int, ...]

@@ -172,8 +172,9 @@ class TwinGAN(Method):
     # What each player minimises, at the side where the run is.
 
     def losses(self, player: str, now: Moment) -> Terms:
+        """Of the networks as they have grown: one branch for each side."""
         k, fade, limits = growth(now.step, self.weights.growth_steps, self.last)
-        play = {"generator": self.generator_losses, "discriminator": self.discriminator_losses}[player]
+        play = {"generator": self.generator_at, "discriminator": self.discriminator_at}[player]
 
         def at(k: int) -> Terms:
             small = self.shrunk(now.batch, k, fade)
@@ -185,7 +186,7 @@ class TwinGAN(Method):
         measures = {"growth/side": 4.0 * 2**k, "growth/fade": fade}
         return Terms(terms.losses, measures, terms.extra | {"step": now.step})
 
-    def generator_losses(self, seen: "Seen") -> Terms:
+    def generator_at(self, seen: "Seen") -> Terms:
         w = self.weights
         terms = weighted(
             seen,
@@ -197,9 +198,10 @@ class TwinGAN(Method):
                 self.references_followed: w.reference if self.numbers else 0.0,
             },
         )
+        _ = seen.again  # statistics move with translations, whatever L_sem weighs
         return Terms(terms, {}, seen.networks.statistics)
 
-    def discriminator_losses(self, seen: "Seen") -> Terms:
+    def discriminator_at(self, seen: "Seen") -> Terms:
         penalty = self.weights.gradient_penalty
         terms = weighted(seen, {self.discriminator_gan: 1.0, self.gradient_penalty: penalty})
         return Terms(terms, self.discriminator_accuracy(seen), {})
@@ -224,11 +226,9 @@ class TwinGAN(Method):
 
     def semantic(self, seen: "Seen") -> Losses:
         """E |E_s(x) - E_t(G_t(E_s(x)))|: a translation has its source's latent."""
-        terms = {}
-        for s, t in self.directions:
-            again, _ = seen.networks.encode(seen.pictures[s, t], t)
-            terms[f"semantic/{s}2{t}"] = jnp.abs(seen.z[s] - again).mean()
-        return terms
+        return {
+            f"semantic/{s}2{t}": jnp.abs(seen.z[s] - again).mean() for (s, t), again in seen.again.items()
+        }
 
     def references_followed(self, seen: "Seen") -> Losses:
         """E |f(G_t(E_s(x), f(y))) - f(y)| over those that have a reference y."""
@@ -411,6 +411,12 @@ class Seen:
             for s in domains
             for t in domains
         }
+
+    @cached_property
+    def again(self) -> dict[Direction, Array]:
+        """{(source, target): E_t of the translation}; it moves the statistics, too."""
+        pictures = self.pictures
+        return {(s, t): self.networks.encode(pictures[s, t], t)[0] for s, t in self.model.directions}
 
     def judge(self, domain: str, images: Images) -> Float[Array, "b"]:
         """D_domain's logits."""

@@ -183,7 +183,7 @@ class UGATIT(Method):
 
     def generator_decay(self, seen: "Seen") -> Losses:
         """Half the squared length of the generators' kernels."""
-        return {"decay/generator": losses.weight_decay(seen.params["generator"], 1.0)}
+        return {"decay/generator": losses.weight_decay(seen.params["generator"])}
 
     def discriminator_gan(self, seen: "Seen") -> Losses:
         """L_lsgan and CAM's (eqs. 5 and 9) for the discriminators."""
@@ -195,7 +195,7 @@ class UGATIT(Method):
 
     def discriminator_decay(self, seen: "Seen") -> Losses:
         """Half the squared length of the discriminators' kernels."""
-        return {"decay/discriminator": losses.weight_decay(seen.params["discriminator"], 1.0)}
+        return {"decay/discriminator": losses.weight_decay(seen.params["discriminator"])}
 
     def discriminator_accuracy(self, seen: "Seen") -> Losses:
         """How often the domain's two discriminators are right about a patch; chance is 1/2."""

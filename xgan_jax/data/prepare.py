@@ -17,7 +17,6 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +150,7 @@ def _write_domain(domain: Domain, folder: Path, maker: Maker, dedup: bool, worke
         f"{'; '.join(domain.notes)}"
     )
     account, sheet = Account(domain, dedup), ContactSheet()
-    with Progress(domain.name, total, "picture", partial(print, flush=True)) as progress:
+    with Progress(domain.name, total, "pictures") as progress:
         for split, names in domain.splits.items():
             results = maker.make_all(names, workers)
             with Shards(folder, domain.name, split) as shards, closing(results):

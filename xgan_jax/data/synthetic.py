@@ -23,7 +23,6 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import get_type_hints
 
@@ -561,7 +560,7 @@ def draw_dataset(
     spawn = multiprocessing.get_context("spawn")
     total = 2 * (count + test_count)
     with (
-        Progress("drawing", total, "picture", partial(print, flush=True)) as progress,
+        Progress("drawing", total, "pictures") as progress,
         ProcessPoolExecutor(mp_context=spawn) as pool,
     ):
         for split, n in (("train", count), ("test", test_count)):

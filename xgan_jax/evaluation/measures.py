@@ -74,7 +74,7 @@ def measure(
     figures: dict[str, Any] = {}
     cases: dict[str, page.Cases] = {}
     directions = list(itertools.permutations(run.config.data.domains, 2))
-    for source, target in tracked(directions, len(directions), "measuring", "direction"):
+    for source, target in tracked(directions, len(directions), "measuring", "directions"):
         translated = measuring.translated(source, target)
         figures[translated.direction] = measuring.figures(translated)
         if (shown := measuring.cases(translated)) is not None:

@@ -254,7 +254,7 @@ def _readable(
     read: Mapping[str, Callable[[], bytes]], size: int, crop: str, refused: list[dict[str, str]]
 ) -> Iterator[tuple[str, UInt8[np.ndarray, "s s 3"]]]:
     """Names and pictures, cropped and resized; those that cannot be read are added to `refused`."""
-    for name, of_file in tracked(read.items(), len(read), "translating", "picture"):
+    for name, of_file in tracked(read.items(), len(read), "translating", "pictures"):
         try:
             image = pictures.crop_resize(pictures.decode(of_file()), size, crop)
         except (pictures.PictureError, OSError) as error:

@@ -34,7 +34,7 @@ def detected_tilts(cascade: Any, pictures: UInt8[np.ndarray, "n s s 3"]) -> Floa
     import cv2
 
     found = np.full(len(pictures), np.nan, np.float32)
-    for i, picture in enumerate(tracked(pictures, len(pictures), "looking for eyes", "picture")):
+    for i, picture in enumerate(tracked(pictures, len(pictures), "looking for eyes", "pictures")):
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         grey = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC)
         boxes = cascade.detectMultiScale(grey, 1.05, 4, minSize=(24, 24), maxSize=(90, 90))

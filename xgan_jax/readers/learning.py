@@ -38,6 +38,6 @@ def learn(
     state = optimizer.init(variables["params"])
     key = jax.random.key(seed)
     numbered = zip(range(steps), batches, strict=False)
-    for i, batch in tracked(numbered, steps, label, "step"):
+    for i, batch in tracked(numbered, steps, label, "steps"):
         variables, state = step(variables, state, batch, jax.random.fold_in(key, i))
     return jax.device_get(variables)

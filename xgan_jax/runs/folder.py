@@ -42,28 +42,33 @@ def held(workdir: Path) -> Iterator[None]:
         yield
 
 
-def keep_config(workdir: Path, config: Config, started: bool) -> None:
-    """Writes `config.json`; where the run has `started` (has a checkpoint), it is compared first.
+def check_config(workdir: Path, config: Config) -> None:
+    """Holds the configuration of a run that goes on against its `config.json`.
 
     Raises:
       ValueError: the run was started with another configuration and changes were not allowed.
     """
     path = workdir / "config.json"
-    if started and path.exists():
-        changed = configs.differences(configs.from_json(path.read_text()), config)
-        for name, (old, new) in changed.items():
-            say(f"changed since the run began: config.{name}: {old!r} -> {new!r}")
-        refused = sorted(set(changed) - configs.FREE_ON_RESUME)
-        if refused and not config.run.allow_config_change:
-            old, new = changed[refused[0]]
-            raise ValueError(
-                f"{workdir} was trained with config.{refused[0]} = {old!r}, not {new!r}"
-                + (f" (and {len(refused) - 1} more differ, listed above)" if refused[1:] else "")
-                + ": use its configuration, another --workdir, or allow the change with "
-                "--config.run.allow_config_change=True."
-            )
+    if not path.exists():
+        return
+    changed = configs.differences(configs.from_json(path.read_text()), config)
+    for name, (old, new) in changed.items():
+        say(f"changed since the run began: config.{name}: {old!r} -> {new!r}")
+    refused = sorted(set(changed) - configs.FREE_ON_RESUME)
+    if refused and not config.run.allow_config_change:
+        old, new = changed[refused[0]]
+        raise ValueError(
+            f"{workdir} was trained with config.{refused[0]} = {old!r}, not {new!r}"
+            + (f" (and {len(refused) - 1} more differ, listed above)" if refused[1:] else "")
+            + ": use its configuration, another --workdir, or allow the change with "
+            "--config.run.allow_config_change=True."
+        )
+
+
+def write_config(workdir: Path, config: Config) -> None:
+    """Writes `config.json`, from process 0."""
     if jax.process_index() == 0:
-        _replace(path, configs.to_json(config))
+        _replace(workdir / "config.json", configs.to_json(config))
 
 
 def record_launch(workdir: Path, start_step: int) -> None:

@@ -67,8 +67,8 @@ class Log:
         self._calls: list[tuple[int, Metrics]] = []  # made since the last look at their metrics
         self._clock: Clock | None = None
         self._said = time.perf_counter()
-        shown = None if writer is not None else True  # None: on a terminal only
-        self._bar = tqdm(total=config.run.steps, initial=start, disable=shown, leave=False)
+        hidden = None if writer is not None else True  # None: where there is no terminal
+        self._bar = tqdm(total=config.run.steps, initial=start, disable=hidden, leave=False)
 
     def waited(self, seconds: float) -> None:
         """For a batch."""

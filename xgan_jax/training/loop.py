@@ -53,29 +53,31 @@ class _Launch:
     def __init__(self, run: Start, opened: contextlib.ExitStack):
         config, workdir = run.config, run.workdir
         self.run = run
-        writer, self.samples, self.best, self.profile = None, None, None, None
+        self.samples, self.best, self.writer, self.profile = None, None, None, None
+        if config.run.measure_every:  # first: it may refuse, and then nothing is written
+            self.best = Best(config, run.method, workdir, run.step, opened)
         if jax.process_index() == 0:
             folder.record_launch(workdir, run.step)
             write_networks(run)
-            writer = opened.enter_context(contextlib.closing(RunWriter(workdir, run.step)))
-            self.samples = Samples(config, run.method, run.counts, workdir, writer)
-        if config.run.measure_every:
-            self.best = Best(config, run.method, workdir, run.step, writer, opened)
+            self.writer = opened.enter_context(contextlib.closing(RunWriter(workdir, run.step)))
+            self.samples = Samples(config, run.method, run.counts, workdir, self.writer)
         if self.samples is not None and run.step == 0:
             say("drawing what training sees, and what the networks make of it before the first step ...")
             self.samples.draw_reals()
             self.samples.draw(run.state, 0)
         self.resident = run.feed.resident(run.counts)
-        self.step = compiled_step(run, self.resident)
+        self.compiled = compiled_step(run, self.resident)
         if config.run.profile and jax.process_index() == 0:
             self.profile = Profile(
                 config.run.profile,
-                self.step,
+                self.compiled,
                 config.run.steps_per_call,
                 run.method.players,
                 config.run.compute_dtype,
             )
-        self.log = opened.enter_context(contextlib.closing(Log(config, run.step, writer, run.checkpoints)))
+        self.log = opened.enter_context(
+            contextlib.closing(Log(config, run.step, self.writer, run.checkpoints))
+        )
 
     def go_on(self) -> TrainState:
         """Until the last step, or a signal."""
@@ -102,7 +104,7 @@ class _Launch:
         with jax.transfer_guard("disallow"):  # but for the batch, nothing travels
             on_devices = self.run.feed.send(batch)
             sent = time.perf_counter()
-            state, metrics = self.step(state, on_devices, *self.resident)
+            state, metrics = self.compiled(state, on_devices, *self.resident)
         self.log.add(done, metrics)
         if self.profile is not None:
             self.profile.add_input(sent - before)
@@ -124,7 +126,7 @@ class _Launch:
         if self.samples is not None and sample:
             self.samples.draw(state, done)
         if self.best is not None and measure:
-            self.best.measure(state, done, position)
+            self.best.measure(state, done, position, self.writer)
         if save:
             self.save(state, done, position)
         self.log.paused(time.perf_counter() - paused)

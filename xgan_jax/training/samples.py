@@ -69,31 +69,35 @@ class Best:
         method: Method,
         workdir: Path,
         start: int,
-        writer: MetricWriter | None,
         opened: contextlib.ExitStack,
     ):
-        """What was measured after step `start` will be measured again, and is set aside."""
-        self._kid = RunningKid(config, method) if writer is not None else None
-        self._writer = writer
+        """What was measured after step `start` will be measured again, and is set aside.
+
+        Raises:
+          ValueError: a domain has too few test pictures.
+        """
+        self._kid = RunningKid(config, method) if jax.process_index() == 0 else None
         self._checkpoints = opened.enter_context(contextlib.closing(Checkpoints(workdir / "best", keep=1)))
         self._checkpoints.set_aside_after(start)
         steps = self._checkpoints.steps()
         self._lowest = self._checkpoints.data(steps[-1])["kid"] if steps else float("inf")
 
-    def measure(self, state: TrainState, step: int, position: dict[str, Any]) -> None:
+    def measure(
+        self, state: TrainState, step: int, position: dict[str, Any], writer: MetricWriter | None
+    ) -> None:
         """Keeps the state, with its `position` in the data, where its KID is the lowest yet."""
-        kid = self._mean_kid(state, step)
+        kid = self._mean_kid(state, step, writer)
         if kid < self._lowest:
             self._lowest = kid
             self._checkpoints.save(state, step, position | {"kid": kid})
 
-    def _mean_kid(self, state: TrainState, step: int) -> float:
+    def _mean_kid(self, state: TrainState, step: int, writer: MetricWriter | None) -> float:
         """The mean KID of all directions."""
         kid = np.float32(0)
-        if self._kid is not None and self._writer is not None:
+        if self._kid is not None and writer is not None:
             found = self._kid(_local(state.ema), _local(state.extra))
             kid = np.float32(found["kid"])
-            self._writer.write_scalars(step, found)
+            writer.write_scalars(step, found)
             say(f"step {step}  " + "  ".join(f"{name} {value:.4f}" for name, value in found.items()))
         if jax.process_count() > 1:
             kid = multihost_utils.broadcast_one_to_all(kid)

@@ -47,8 +47,8 @@ class Start:
 def start(config: Config, workdir: Path, opened: contextlib.ExitStack) -> Start:
     """Begins the run in `workdir`, or takes it up at its newest undamaged checkpoint.
 
-    What has to be closed at the run's end, however it ends, is put on `opened`. Nothing is written before all
-    that can be refused has been looked at.
+    What has to be closed at the run's end, however it ends, is put on `opened`. The run's own files are
+    written when nothing can be refused any more.
 
     Raises:
       ValueError: configuration or data are not usable, or differ from those of the run so far.
@@ -65,14 +65,16 @@ def start(config: Config, workdir: Path, opened: contextlib.ExitStack) -> Start:
     checkpoints = Checkpoints(workdir / "checkpoints", config.run.keep_checkpoints)
     opened.enter_context(contextlib.closing(checkpoints))
     found = checkpoints.latest_good()
-    folder.keep_config(workdir, config, started=found is not None)
     feed = opened.enter_context(contextlib.closing(Feed(config, mesh)))
     everywhere = sharding.replicated(mesh)
     if found is None:
+        folder.write_config(workdir, config)
         state = jax.jit(lambda: states.create(method, config), out_shardings=everywhere)()
     else:
+        folder.check_config(workdir, config)
         state, position = checkpoints.restore(abstract, found, everywhere)
         _take_up(config, workdir, found, counts, position, feed)
+        folder.write_config(workdir, config)
         checkpoints.set_aside_after(found)
         say(f"continuing from step {found}")
     return Start(config, workdir, method, mesh, abstract, counts, about, checkpoints, feed, state, found or 0)
@@ -141,10 +143,10 @@ def compiled_step(run: Start, resident: tuple[Any, ...]) -> Any:
     """The step, compiled; says what it costs and how long the run will take."""
     config = run.config
     say("compiling the training step (minutes for large networks on a CPU; kept for the next start) ...")
-    start = time.perf_counter()
+    began = time.perf_counter()
     lowered = make_step(run.method, config, run.mesh).lower(run.abstract, run.feed.shapes(), *resident)
     compiled = lowered.compile()
-    took = time.perf_counter() - start
+    took = time.perf_counter() - began
     cost = compiled.cost_analysis() or {}
     memory = compiled.memory_analysis()
     line = f"  compiled in {duration(took)}"

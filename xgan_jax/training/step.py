@@ -76,7 +76,7 @@ def step(method: Method, config: Config, state: TrainState, batch: Batch) -> tup
         metrics |= {f"gradient/{name}": optax.tree.norm(gradient) for name, gradient in gradients.items()}
     params = method.project(params)
     finite = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
-    after = dataclasses.replace(state, params=params, optimizer=optimizer, extra=extra)
+    after = state.replace(params=params, optimizer=optimizer, extra=extra)
     with jax.named_scope("update"):
         after = averaged(config, kept_where(finite, after, state), finite)
     # A step that was skipped still counts, so that the next one has other pictures and another key.
