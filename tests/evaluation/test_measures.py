@@ -67,6 +67,12 @@ def test_a_true_counterpart_keeps_its_attributes(drawn: Path, judge: Judge) -> N
     )
 
 
+def test_labels_are_read_in_the_order_of_their_names(drawn: Path) -> None:
+    """A record's own order differs from process to process, and with it the reader learnt of them."""
+    labels = testset.TestSet(config(drawn, 1).data).labels["face"]
+    assert len(labels) > 8 and list(labels) == sorted(labels)
+
+
 def test_agreement_with_references(drawn: Path, judge: Judge) -> None:
     """A translation that is its reference agrees with it, one that is its source does not."""
     asked = config(drawn, 1)
