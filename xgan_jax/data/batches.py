@@ -14,7 +14,6 @@ def in_batches(
     function: Callable[[UInt8[np.ndarray, "b s s c"]], Any],
     pictures: UInt8[np.ndarray, "n s s c"],
     batch_size: int,
-    label: str = "going through pictures",
 ) -> Any:
     """What `function` makes of all pictures (or pairs of them, six channels): arrays, or a tree of arrays,
     `[n, ...]` in NumPy.
@@ -23,7 +22,7 @@ def in_batches(
     """
     parts = []
     starts = range(0, len(pictures), batch_size)
-    for start in tracked(starts, len(starts), label, "batches"):
+    for start in tracked(starts, len(starts), "going through pictures", "batches"):
         part = pictures[start : start + batch_size]
         filled = np.concatenate([part, np.zeros((batch_size - len(part), *part.shape[1:]), np.uint8)])
         result = jax.device_get(function(filled))
