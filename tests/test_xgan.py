@@ -628,13 +628,32 @@ def test_a_weight_of_zero_costs_nothing() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"reconstruction_distance": "mse", "norm": "batch"},
-        {"reconstruction_distance": "l1", "norm": "none", "kernel": 3},
-        {"semantic_distance": "l1_sum", "semantic_standardise": False, "activation": "elu"},
-        {"semantic_distance": "l2", "gan_form": "hinge", "decoder_activation": "silu"},
-        {"gan_form": "ns", "gan_directions": "forward", "classifier_normalise": False},
-        {"cycle": 10.0, "identity": 5.0, "total_variation": 0.1, "ramp_steps": 10},
-        {"domain_form": "confusion"},
+        {
+            "reconstruction_distance": "mse",
+            "norm": "batch",
+            "semantic_distance": "l1_sum",
+            "semantic_standardise": False,
+            "activation": "elu",
+            "gan_form": "hinge",
+            "domain_form": "confusion",
+        },
+        {
+            "reconstruction_distance": "l1",
+            "norm": "none",
+            "kernel": 3,
+            "semantic_distance": "l2",
+            "decoder_activation": "silu",
+            "gan_form": "ns",
+            "gan_directions": "forward",
+            "classifier_normalise": False,
+        },
+        {
+            "cycle": 10.0,
+            "identity": 5.0,
+            "total_variation": 0.1,
+            "ramp_steps": 10,
+            "discriminator_spectral": True,
+        },
         {
             "embedding_side": 4,
             "blocks": 1,
@@ -644,7 +663,6 @@ def test_a_weight_of_zero_costs_nothing() -> None:
             "contrastive": 1.0,
         },
         {"embedding_side": 8, "embedding_size": 64, "discriminator_augment": True, "r1": 1.0, "r1_every": 1},
-        {"discriminator_spectral": True},
     ],
 )
 def test_every_switch_gives_finite_losses_and_gradients(changes) -> None:

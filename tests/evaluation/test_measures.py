@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small import small_config
 
 from xgan_jax import method as methods
-from xgan_jax.config import Config, DataConfig, RunConfig
+from xgan_jax.config import Config, DataConfig
 from xgan_jax.data import synthetic
 from xgan_jax.evaluation import attributes, measures, testset
 from xgan_jax.readers import judge as judges
@@ -16,7 +17,6 @@ from xgan_jax.readers.labels import Attribute
 from xgan_jax.runs.checkpoint import CheckpointError
 from xgan_jax.runs.load import Run, load_run
 from xgan_jax.training.loop import train
-from xgan_jax.xgan import Networks, Weights
 
 TEST = 40  # pictures of a domain that were drawn
 
@@ -31,21 +31,8 @@ def run_folder(drawn: Path, judge: Judge, tmp_path_factory: pytest.TempPathFacto
 
 
 def config(drawn: Path, steps: int) -> Config:
-    return Config(
-        method="xgan",
-        networks=Networks(width=0.125, embedding_size=64, classifier_layers=1),
-        weights=Weights(),
-        data=DataConfig(path=str(drawn), size=32),
-        run=RunConfig(
-            steps=steps,
-            batch_size=8,
-            log_every=1,
-            sample_every=2,
-            samples=4,
-            checkpoint_every=2,
-            measure_every=2,
-        ),
-    )
+    every = {"log_every": 1, "sample_every": 2, "checkpoint_every": 2, "measure_every": 2}
+    return small_config(drawn, steps=steps, samples=4, **every)
 
 
 @pytest.fixture(autouse=True)

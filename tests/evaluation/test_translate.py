@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from small import xgan_config
 
 from xgan_jax import progress
-from xgan_jax.config import Config, DataConfig, RunConfig
+from xgan_jax.config import Config
 from xgan_jax.evaluation import grid, translate
 from xgan_jax.method import Method
 from xgan_jax.runs.checkpoint import CheckpointError
@@ -21,13 +22,7 @@ from xgan_jax.xgan import Networks, Weights
 @pytest.fixture(scope="module")
 def run(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("run") / "run"
-    config = Config(
-        method="xgan",
-        networks=Networks(width=0.125, embedding_size=32, classifier_layers=1),
-        weights=Weights(),
-        data=DataConfig(path=str(records), size=32),
-        run=RunConfig(steps=4, batch_size=8, checkpoint_every=2, samples=2),
-    )
+    config = xgan_config(records, steps=4, checkpoint_every=2, samples=2)
     loop.train(config, workdir)
     return workdir
 
