@@ -4,10 +4,13 @@ import os
 import shutil
 import tempfile
 
-# Before jax is imported: it reads them once. Programs of tests run for moments, so LLVM need not polish them
-# (but at level 0 a reader learns NaN).
+# Before jax is imported: it reads them once. Programs of tests run for moments: they are compiled
+# quickly, not well.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1"
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
+    "--xla_cpu_use_fusion_emitters=false"
+)
 # Many tests run the same tiny networks: each program is compiled once a session, by the first worker that
 # wants it. Workers inherit this folder.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = (

@@ -216,3 +216,15 @@ def test_a_branch_is_as_fast_as_no_branch() -> None:
 
     # As lax writes them, gradients are 50 times slower inside.
     assert seconds(inside, params, True) < 5 * seconds(outside, params)
+
+
+def test_the_largest_has_a_gradient_however_it_is_rounded() -> None:
+    x = jnp.maximum(jax.random.normal(jax.random.key(0), (2, 4, 4, 8)), 0).at[0, :, :, 0].set(0)  # a draw
+    g = jax.random.normal(jax.random.key(1), (2, 8))
+    found, back = jax.vjp(layers.largest, x)
+    expected, reference = jax.vjp(lambda x: x.max((1, 2)), x)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(back(g)[0], reference(g)[0])
+    # As where it is computed once for the largest, and again, rounded otherwise, for the gradient.
+    (again,) = layers._largest_backward((jnp.nextafter(x, -jnp.ones_like(x)), found), g)
+    assert ((again != 0) == (reference(g)[0] != 0)).all()

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from xgan_jax.nets.layers import Norm, StridedConv, dense
+from xgan_jax.nets.layers import Norm, StridedConv, dense, largest
 
 
 class Judge(nn.Module):
@@ -38,7 +38,7 @@ class Judge(nn.Module):
     def features(self, x: Float[Array, "b s s 3"], train: bool = False) -> Float[Array, "b f"]:
         """Of pictures in [-1, 1]."""
         x = self.maps(x, train)[-1]
-        return jnp.concatenate([x.mean((1, 2)), x.max((1, 2))], -1)
+        return jnp.concatenate([x.mean((1, 2)), largest(x)], -1)
 
     def maps(self, x: Float[Array, "b s s 3"], train: bool = False) -> list[Float[Array, "b h w c"]]:
         """What each convolution gives, after ReLU."""

@@ -443,6 +443,32 @@ def dense(
     return nn.Dense(features, dtype=dtype, kernel_init=kernel_init, dot_general=product, name=name)
 
 
+@jax.custom_vjp
+def largest(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
+    """The largest value of each channel. Places that share it share its gradient, as of `x.max((1, 2))`.
+
+    A compiler that computes `x` anew for the gradient may round it otherwise, so that no place equals the
+    largest any more; `max`'s own gradient is then 0 / 0. Here a place is one of the largest within 1e-6.
+    """
+    return x.max((1, 2))
+
+
+def _largest_forward(x: Array) -> tuple[Array, Pair]:
+    found = x.max((1, 2))
+    return found, (x, found)
+
+
+def _largest_backward(saved: Pair, g: Array) -> tuple[Array]:
+    x, found = saved
+    least = found - 1e-6 * jnp.abs(found)
+    places = (x >= least[:, None, None]).astype(x.dtype)
+    shared = g / jnp.maximum(places.sum((1, 2)), 1)
+    return (shared[:, None, None] * places,)
+
+
+largest.defvjp(_largest_forward, _largest_backward)
+
+
 def interleave(
     batches: list[Float[Array, "b ..."]],
 ) -> Float[Array, "n ..."]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from xgan_jax.nets.layers import ACTIVATIONS, Norm, double, normal_002, spectral_norm
+from xgan_jax.nets.layers import ACTIVATIONS, Norm, double, largest, normal_002, spectral_norm
 from xgan_jax.nets.resnet import reflect_pad
 
 _EPSILON = 1e-5
@@ -86,7 +86,7 @@ class Attention(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> tuple[Float[Array, "b h w c"], Float[Array, "b 2"]]:
         channels = x.shape[-1]
         maps, logits = [], []
-        for name, pooled in (("gap", x.mean((1, 2))), ("gmp", x.max((1, 2)))):
+        for name, pooled in (("gap", x.mean((1, 2))), ("gmp", largest(x))):
             kernel = self.param(f"{name}_fc", normal_002, (channels, 1), jnp.float32)
             weights = spectral_norm(kernel) if self.spectral else kernel
             logits.append(pooled.astype(jnp.float32) @ weights)
