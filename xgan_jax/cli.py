@@ -37,8 +37,10 @@ splits: train/, test/ and val/ below PATH are the splits; so are testA beside tr
 own, and the files of --test-list. Without any of these a hash of each file's name sends
 --test-fraction of the pictures to test: adding pictures later moves none of the others.
 
-labels: an attributes.csv in the folder (or --labels) whose first column is the file name; whole numbers
-become int64, other numbers float32, the rest text.
+labels: an attributes.csv in the folder (or --labels) with a header, whose first column is the file name;
+whole numbers become int64, other numbers float32, the rest text. Columns are parted by commas, semicolons or
+tabs. Tables and lists are UTF-8, or UTF-16 with its mark; --labels-encoding gbk (or anime=gbk) names
+another. How many of their rows are of how many pictures is printed, and stands in report.json.
 
 choosing: --where face:Male=-1 writes only the pictures with that label, --where Male=-1 does so in every
 domain that has it (several are all asked for); --dedup leaves out pictures that look the same as one before
@@ -151,6 +153,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--test-fraction", type=float, default=0.1, metavar="F", help="see splits above (0.1)")
     add("--test-list", action="append", default=[], metavar="NAME=FILE", help="test file names, one a line")
     add("--labels", action="append", default=[], metavar="NAME=FILE.csv", help="see labels above")
+    add(
+        "--labels-encoding",
+        action="append",
+        default=[],
+        metavar="[NAME=]ENCODING",
+        help="of tables and lists that are not UTF-8, for example gbk or shift_jis",
+    )
     add("--where", action="append", default=[], metavar="[NAME:]LABEL=VALUE", help="see choosing above")
     add("--dedup", action="store_true", help="see choosing above")
     add("--workers", type=int, metavar="N", help="threads (one a core)")
@@ -239,6 +248,12 @@ def _prepare(args: argparse.Namespace) -> None:
         domains.setdefault(name, []).append(path)
     test_lists = _pairs("--test-list", args.test_list)
     labels = _pairs("--labels", args.labels)
+    encodings = _pairs("--labels-encoding", [text for text in args.labels_encoding if "=" in text])
+    for text in args.labels_encoding:
+        if "=" not in text and encodings.setdefault("", text) != text:
+            raise ValueError(
+                f"--labels-encoding is {encodings['']} and {text}: write NAME=ENCODING for each."
+            )
     where: dict[str, dict[str, str]] = {}
     for text in args.where:
         condition, equals, value = text.partition("=")
@@ -263,6 +278,7 @@ def _prepare(args: argparse.Namespace) -> None:
         test_lists=test_lists,
         labels=labels,
         where=where,
+        encodings=encodings,
         dedup=args.dedup,
         workers=args.workers,
     )

@@ -377,9 +377,23 @@ def test_test_list_and_labels_file(tmp_path, capsys):
     assert (second["hair"], second["count"], second["labelled"]) == ([b""], [4], [1])
     assert (third["hair"], third["count"], third["labelled"]) == ([b""], [0], [0])
 
-    (tmp_path / "test.txt").write_text("001.png\nabsent.png\n")
-    assert cli.main([*arguments[:-6], "--test-list", f"face={tmp_path / 'test.txt'}"]) == 2
-    assert "1 names that are not there, the first 'absent.png'" in capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert (
+        "warning: " in said and "labels.csv: 2 of 3 rows name 2 of 5 pictures, for example no picture" in said
+    )
+    assert "no picture is 'else.png' and no row has 'x y/000.png'" in said
+    assert "test.txt: 2 of 2 rows name 2 of 5 pictures\n" in said
+
+    (tmp_path / "test.txt").write_text("# mine\n001.png\nabsent.png\n")
+    arguments[4] = str(tmp_path / "part")
+    assert cli.main(arguments) == 0
+    assert "test.txt: 1 of 2 rows name 1 of 5 pictures, for example no picture is 'absent.png'\n" in (
+        capsys.readouterr().out
+    )
+    (tmp_path / "test.txt").write_text("absent.png\n")
+    arguments[4] = str(tmp_path / "none")
+    assert cli.main(arguments) == 2
+    assert "test.txt names none of the pictures, 0 of its 1 rows match" in capsys.readouterr().err
 
 
 def test_evil_zip_members_are_refused_and_nothing_is_unpacked(tmp_path):

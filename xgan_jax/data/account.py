@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ class Account:
             "ignored": dict(sorted(ignored.items())),
             "ignored_files": source.ignored,
             "labels": list(source.columns),
+            "tables": [asdict(table) for table in domain.tables],
         }
 
 

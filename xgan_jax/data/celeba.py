@@ -1,64 +1,111 @@
-"""CelebA as it is downloaded, by its authors' links or from Kaggle: aligned pictures, and lists of
-attributes (-1 or 1), landmarks (pixels of the aligned picture) and the official splits."""
+"""CelebA as it is downloaded, by its authors' links or from Kaggle: aligned pictures, JPEG or PNG, and lists
+of attributes (-1 or 1), landmarks (pixels of the aligned picture) and the official splits. Of the PNG version
+too they name .jpg files."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from xgan_jax.data.folders import Folder
-from xgan_jax.data.labels import Labels, Table, join_tables, read_table
-from xgan_jax.data.listing import Listing
+from xgan_jax.data.labels import Labels, join_tables, read_text
+from xgan_jax.data.listing import Listing, is_hidden
+from xgan_jax.data.matching import Matched, match
+from xgan_jax.data.tables import Row, Table, read_table
+from xgan_jax.data.text import decode_text
 from xgan_jax.data.zips import Zip
 
 _PARTITION = "list_eval_partition"
 _LISTS = ("list_attr_celeba", "list_landmarks_align_celeba", _PARTITION)
 _SPLITS = {"0": "train", "1": "validation", "2": "test"}  # CelebA's README
+_PICTURES = "img_align_celeba"  # and img_align_celeba_png
+
+
+class Lists(NamedTuple):
+    """What CelebA's lists say of pictures: {picture: split}, notes on it, the list it is from, and labels."""
+
+    splits: dict[str, str]
+    split_notes: list[str]
+    split_tables: list[Matched]
+    labels: Labels
 
 
 def find_pictures(where: Path) -> Path | None:
-    """The folder or zip of aligned pictures in the folder `where`; None where it is no CelebA download."""
-    for folder in (where, where / "Img"):
-        for name in ("img_align_celeba", "img_align_celeba.zip"):
+    """The folder or zip of aligned pictures in the folder `where`; None where it is no CelebA download.
+
+    Raises:
+      ValueError: it holds the PNG version as it is downloaded, parts of a 7z archive, and nothing else.
+    """
+    folders = (where, where / "Img")
+    for folder in folders:
+        for name in (_PICTURES, f"{_PICTURES}.zip", f"{_PICTURES}_png", f"{_PICTURES}_png.zip"):
             if (folder / name).exists():
                 return folder / name
+    for part in (part for folder in folders for part in sorted(folder.glob(f"{_PICTURES}*.7z*"))):
+        raise ValueError(
+            f"{part} is a 7z archive, which is not read: unpack it (`7z x`, of parts the first, .001) and "
+            "give the folder again."
+        )
     return None
 
 
 def is_celeba(listing: Listing) -> bool:
-    """Whether these files are CelebA's by the name of a folder or zip."""
-    return "img_align_celeba" in listing.where.stem or any(
-        "img_align_celeba/" in n for n in listing.names[:1]
-    )
+    """Whether these files are CelebA's: by the name of a folder or zip, or by the lists among them."""
+    if _PICTURES in listing.where.stem or any(_list_of(name) for name in listing.ignored):
+        return True
+    return any(part.startswith(_PICTURES) for name in listing.names[:1] for part in name.split("/")[:-1])
 
 
-def read_lists(place: Folder | Zip, listing: Listing) -> tuple[dict[str, str], list[str], Labels] | None:
-    """What the lists in `place` or beside it say: {picture: split}, notes, labels; None where there is none.
+def read_lists(place: Folder | Zip, listing: Listing, inside: str, encoding: str | None) -> Lists | None:
+    """What the lists in `place` or beside it say of the pictures `inside` a folder of it; None without lists.
+    `listing` keeps only these pictures.
 
     Raises:
-      ValueError: a list is damaged.
+      ValueError: a list is damaged, or names none of the pictures.
     """
-    found: dict[str, Table] = {}
-    for stem in _LISTS:
-        text = _find_text(place, listing, (f"{stem}.txt", f"{stem}.csv"))
-        if text is not None:
-            columns, rows = read_table(text, stem)
-            by_picture = {n: rows[key] for n in listing.names if (key := n.rpartition("/")[2]) in rows}
-            found[stem] = Table(columns, by_picture)
-    if not found:
+    tables = [table for stem in _LISTS if (table := _find_table(place, listing, stem, encoding)) is not None]
+    listing.keep(inside)
+    if not tables:
         return None
-    splits, notes = {}, []
-    if _PARTITION in found:
-        rows = found.pop(_PARTITION).rows
-        splits = {name: _SPLITS[row[0]] for name, row in rows.items() if row[0] in _SPLITS}
-        notes.append("splits are CelebA's own (list_eval_partition)")
-    return splits, notes, join_tables(list(found.values()), listing.names, "CelebA's own lists")
+    met = [(table, *match(table, listing.names, str(place.where))) for table in tables]
+    labels = join_tables([m for m in met if not _is_partition(m[0])], listing.names, "CelebA's own lists")
+    for table, rows, matched in met:
+        if _is_partition(table):
+            return Lists(*_read_splits(table, rows), [matched], labels)
+    return Lists({}, [], [], labels)
 
 
-def _find_text(place: Folder | Zip, listing: Listing, names: tuple[str, ...]) -> str | None:
+def _is_partition(table: Table) -> bool:
+    return _PARTITION in Path(table.origin).name
+
+
+def _read_splits(table: Table, rows: dict[str, Row]) -> tuple[dict[str, str], list[str]]:
+    """{picture: split} and a note; no splits where there would be nothing to train or test on."""
+    for row in rows.values():
+        if len(row.cells) != 1 or row.cells[0] not in _SPLITS:
+            raise ValueError(
+                f"{table.origin}, line {row.line}: a split is 0 (train), 1 (validation) or 2 (test), not "
+                f"{' '.join(row.cells)!r}: get the list again."
+            )
+    splits = {picture: _SPLITS[row.cells[0]] for picture, row in rows.items()}
+    for needed in ("train", "test"):
+        if needed not in splits.values():
+            return {}, [f"CelebA's own splits are not used, for they have no {needed} picture here"]
+    return splits, [f"splits are CelebA's own ({Path(table.origin).name})"]
+
+
+def _list_of(name: str) -> str:
+    """Which of CelebA's lists a file is by its name, else ""."""
+    stem, _, kind = name.rpartition("/")[2].rpartition(".")
+    return stem if stem in _LISTS and kind in ("txt", "csv") and not is_hidden(name) else ""
+
+
+def _find_table(place: Folder | Zip, listing: Listing, stem: str, encoding: str | None) -> Table | None:
+    header = ["partition"] if stem == _PARTITION else None
     for name in listing.ignored:
-        if name.rpartition("/")[2] in names:
-            return place.read(name).decode("utf-8-sig", "replace")
+        if _list_of(name) == stem:
+            return read_table(read_text(place, name, encoding), f"{place.where}/{name}", header)
     parents = (place.where.parent, *place.where.parents[1:2])
     for folder in [parent / part for parent in parents for part in ("", "Anno", "Eval")]:
-        for name in names:
-            if (folder / name).is_file():
-                return (folder / name).read_text()
+        for path in (folder / f"{stem}.txt", folder / f"{stem}.csv"):
+            if path.is_file():
+                return read_table(decode_text(path.read_bytes(), str(path), encoding), str(path), header)
     return None

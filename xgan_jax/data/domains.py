@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from xgan_jax.data import splits
+from xgan_jax.data.columns import is_value
 from xgan_jax.data.joined import Joined
+from xgan_jax.data.matching import Matched
 from xgan_jax.data.sources import Files, Source, open_source
+from xgan_jax.data.text import check_encoding
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Domain:
     splits: dict[str, list[str]]  # {split: names, in the order of the records}
     where: dict[str, str]  # {label: value}
     notes: list[str]  # on where its splits and labels come from
+    tables: list[Matched]  # that they come from
     request: dict[str, Any]  # what its records follow from, beside how they are made
 
 
@@ -29,6 +33,7 @@ def open_domains(
     test_lists: Mapping[str, str],
     labels: Mapping[str, str],
     where: Mapping[str, Mapping[str, str]],
+    encodings: Mapping[str, str],
 ) -> list[Domain]:
     """Opens the sources of all domains and decides on every picture's split. `paths` is {domain: its paths};
     the others are as in `prepare.prepare`.
@@ -39,15 +44,25 @@ def open_domains(
     """
     everywhere = where.get("", {})
     chosen = {name: conditions for name, conditions in where.items() if name}
-    for option, given in (("--test-list", test_lists), ("--labels", labels), ("--where", chosen)):
+    encoded = {name: encoding for name, encoding in encodings.items() if name}
+    for given_encoding in encodings.values():
+        check_encoding(given_encoding)
+    by_domain = {
+        "--test-list": test_lists,
+        "--labels": labels,
+        "--where": chosen,
+        "--labels-encoding": encoded,
+    }
+    for option, given in by_domain.items():
         for name in sorted(set(given) - set(paths)):
             raise ValueError(f"{option} names the domain {name!r}, which no --domain gives.")
     domains = []
-    for name, source in _open_sources(paths).items():
+    for name, source in _open_sources(paths, encodings).items():
+        encoding = encodings.get(name, encodings.get(""))
         if name in labels:
-            _read_labels(name, source, labels[name])
+            _read_labels(name, source, labels[name], encoding)
         conditions = _conditions(name, source, chosen.get(name, {}), everywhere)
-        assigned, rule = splits.assign(source, test_fraction, test_lists.get(name))
+        assigned, rule, tables = splits.assign(source, test_fraction, test_lists.get(name), encoding)
         request: dict[str, Any] = {
             "path": ", ".join(p if p.startswith("tfds:") else os.path.abspath(p) for p in paths[name]),
             "pictures": source.fingerprint(),
@@ -55,15 +70,17 @@ def open_domains(
         }
         if name in chosen or conditions:
             request["where"] = conditions
-        notes = [note for note in (*source.notes, rule) if note]
-        domains.append(Domain(name, ", ".join(paths[name]), source, assigned, conditions, notes, request))
+        notes = [note for note in (rule, *source.notes) if note]
+        tables = [*source.tables, *tables]
+        path = ", ".join(paths[name])
+        domains.append(Domain(name, path, source, assigned, conditions, notes, tables, request))
     for label in sorted(everywhere):
         if not any(label in domain.source.columns for domain in domains):
             raise ValueError(f"--where {label}: no domain has this label.")
     return domains
 
 
-def _open_sources(paths: Mapping[str, Sequence[str]]) -> dict[str, Source]:
+def _open_sources(paths: Mapping[str, Sequence[str]], encodings: Mapping[str, str]) -> dict[str, Source]:
     givers: dict[str, list[str]] = {}  # of a place, its domains
     for name, given in paths.items():
         for path in given:
@@ -78,7 +95,9 @@ def _open_sources(paths: Mapping[str, Sequence[str]]) -> dict[str, Source]:
             same = givers[_place(path)]
             if len(same) > 2:
                 raise ValueError(f"{path} is given for {len(same)} domains: give each a folder of its own.")
-            opened[path] = open_source(path, half=same.index(name) if len(same) == 2 else None)
+            half = same.index(name) if len(same) == 2 else None
+            encoding = encodings.get(name, encodings.get(""))
+            opened[path] = open_source(path, half=half, encoding=encoding)
         sources[name] = opened[given[0]] if len(opened) == 1 else Joined(opened)
     return sources
 
@@ -87,12 +106,12 @@ def _place(path: str) -> str:
     return path if path.startswith("tfds:") else os.path.realpath(path)
 
 
-def _read_labels(name: str, source: Source, path: str) -> None:
+def _read_labels(name: str, source: Source, path: str, encoding: str | None) -> None:
     if isinstance(source, Joined):
         raise ValueError(f"--labels {name}: {name} has several sets, put an attributes.csv into each.")
     if not isinstance(source, Files):
         raise ValueError(f"--labels {name}: {source.kind} has labels of its own.")
-    source.read_labels_file(path)
+    source.read_labels_file(path, encoding)
 
 
 def _conditions(
@@ -107,4 +126,15 @@ def _conditions(
         if label not in source.columns:
             known = ", ".join(source.columns) or "none"
             raise ValueError(f"--where {name}:{label}: its labels are {known}.")
+        if label != "labelled":
+            _check_value(name, source, label, conditions[label])
     return conditions
+
+
+def _check_value(name: str, source: Source, label: str, value: str) -> None:
+    counts = source.values(label)
+    if counts is not None and not any(is_value(known, value) for known in counts):
+        most = ", ".join(f"{known} ({count:,})" for known, count in counts.most_common(5))
+        raise ValueError(
+            f"--where {name}:{label}={value}: no picture has this value; the commonest are {most}."
+        )

@@ -1,12 +1,14 @@
 """Several sources as one `sources.Source`, for a domain whose pictures lie in several places."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from xgan_jax.data.labels import UNKNOWN, Value
+from xgan_jax.data.columns import UNKNOWN, Value
+from xgan_jax.data.matching import Matched
 from xgan_jax.data.sources import Source
 
 
@@ -28,6 +30,8 @@ class Joined:
         self.kind = ", ".join(dict.fromkeys(source.kind for source in sources.values()))
         self.names: list[str] = []
         self.splits: dict[str, str] = {}
+        self.split_notes: list[str] = []
+        self.tables: list[Matched] = []
         self.columns: dict[str, str] = {}
         self.refused: list[tuple[str, str]] = []
         self.ignored: list[str] = []
@@ -35,6 +39,8 @@ class Joined:
         for place, source in self.sources.items():
             self.names += [f"{place}/{name}" for name in source.names]
             self.splits |= {f"{place}/{name}": split for name, split in source.splits.items()}
+            self.split_notes += [f"{place}: {note}" for note in source.split_notes]
+            self.tables += source.tables
             self.refused += [(f"{place}/{name}", reason) for name, reason in source.refused]
             self.ignored += [f"{place}/{name}" for name in source.ignored]
             self.notes += [f"{place}: {note}" for note in source.notes if note]
@@ -76,3 +82,13 @@ class Joined:
         """As `Source.fingerprint`."""
         parts = [(place, source.fingerprint()) for place, source in self.sources.items()]
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+    def values(self, label: str) -> Counter[Value] | None:
+        """As `Source.values`."""
+        total: Counter[Value] = Counter()
+        for source in self.sources.values():
+            counts = source.values(label) if label in source.columns else Counter()
+            if counts is None:
+                return None
+            total += counts
+        return total

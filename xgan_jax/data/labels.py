@@ -1,21 +1,19 @@
 """The labels of pictures, from tables of text beside them or anywhere, whose first column names files."""
 
-import csv
-import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
+from xgan_jax.data.columns import UNKNOWN, Value, read_column
 from xgan_jax.data.folders import Folder
-from xgan_jax.data.listing import Listing
+from xgan_jax.data.listing import Listing, is_hidden
+from xgan_jax.data.matching import Matched, match
+from xgan_jax.data.pictures import PictureError
+from xgan_jax.data.tables import Row, Table, read_table
+from xgan_jax.data.text import decode_text
 from xgan_jax.data.zips import Zip
 
-Value = int | float | str
-
 RESERVED = {"image", "file_name", "labelled"}  # features that every record has, or may have
-UNKNOWN: dict[str, Value] = {"int64": 0, "float32": float("nan"), "text": ""}
 
 
 @dataclass
@@ -25,6 +23,7 @@ class Labels:
     columns: dict[str, str] = field(default_factory=dict)  # {label: "int64", "float32" or "text"}
     rows: dict[str, Sequence[Value]] = field(default_factory=dict)  # {picture: values, without "labelled"}
     notes: list[str] = field(default_factory=list)
+    tables: list[Matched] = field(default_factory=list)  # that they are from
 
     def of(self, name: str) -> dict[str, Value]:
         """A picture's labels, one for each of `columns`."""
@@ -37,111 +36,92 @@ class Labels:
         return values
 
 
-class Table(NamedTuple):
-    """Column names without the first, and {first column: the others}."""
-
-    columns: list[str]
-    rows: dict[str, list[str]]
-
-
-def read_table(text: str, origin: str) -> Table:
-    """Reads CSV with a header, and CelebA's own text form: an optional line with the count, an optional
-    line with the column names, rows separated by blanks.
+def read_attributes(place: Folder | Zip, listing: Listing, encoding: str | None) -> Labels:
+    """Labels from every `attributes.csv`: its first column names files relative to the CSV.
 
     Raises:
-      ValueError: it is neither; `origin` is what the message calls it.
+      ValueError: it is no table that can be read, names none of the pictures beside it, or one of its labels
+        has a name that is taken.
     """
-    lines = text.splitlines()
-    if lines and "," in lines[0]:
-        rows = [row for row in csv.reader(io.StringIO(text)) if row]
-        header, rows = rows[0][1:], rows[1:]
-    else:
-        rows = [line.split() for line in lines if line.strip()]
-        if rows and len(rows[0]) == 1:
-            rows = rows[1:]
-        if not rows or len(rows[-1]) < 2:
-            raise ValueError(f"{origin} is no table: it must have a file name and labels on each line.")
-        if len(rows[0]) == len(rows[-1]) - 1:
-            header, rows = rows[0], rows[1:]
-        else:
-            header = [f"column_{i}" for i in range(1, len(rows[0]))]
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(header) + 1:
-            raise ValueError(
-                f"{origin}: row {number} ({row[0]}) has {len(row)} columns, the header {len(header) + 1}."
-            )
-    return Table(header, {row[0]: row[1:] for row in rows})
+    tables = []
+    for name in listing.ignored:
+        folder, _, last = name.rpartition("/")
+        if last.lower() != "attributes.csv" or is_hidden(name):
+            continue
+        table = read_table(read_text(place, name, encoding), f"{place.where}/{name}")
+        prefix = f"{folder}/" if folder else ""
+        below = [n.removeprefix(prefix) for n in listing.names if n.startswith(prefix)]
+        rows, matched = match(table, below, f"{place.where}/{folder}")
+        tables.append((table, {prefix + picture: row for picture, row in rows.items()}, matched))
+    return join_tables(tables, listing.names, "attributes.csv")
 
 
-def join_tables(tables: Sequence[Table], names: Sequence[str], origin: str) -> Labels:
-    """Typed labels of the pictures `names` from tables of text, whose rows are pictures'; they share or
-    add columns.
+def read_labels_file(path: str, names: Sequence[str], where: Path, encoding: str | None) -> Labels:
+    """Labels from a CSV anywhere: its first column is a picture's path in `where` or its file name.
 
     Raises:
-      ValueError: a label in `origin` has a name that is taken.
+      FileNotFoundError, ValueError: it is missing, no table that can be read, or names none of the pictures
+        `names`.
     """
-    columns = list(dict.fromkeys(column for table in tables for column in table.columns))
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} does not exist: --labels wants NAME=FILE.csv.")
+    table = read_table(decode_text(Path(path).read_bytes(), path, encoding), path)
+    return join_tables([(table, *match(table, names, str(where)))], names, Path(path).name)
+
+
+def read_text(place: Folder | Zip, name: str, encoding: str | None) -> str:
+    """The text of a file in a folder or zip.
+
+    Raises:
+      ValueError: it cannot be read.
+    """
+    try:
+        data = place.read(name)
+    except PictureError as error:
+        raise ValueError(f"{place.where}/{name}: {error}.") from None
+    return decode_text(data, f"{place.where}/{name}", encoding)
+
+
+def join_tables(
+    tables: Sequence[tuple[Table, dict[str, Row], Matched]], names: Sequence[str], origin: str
+) -> Labels:
+    """Typed labels of the pictures `names`, from tables that share or add columns, each with {picture: row}.
+
+    Raises:
+      ValueError: a label in `origin` has a name that is taken; two tables, or a number beyond all bounds, say
+        what cannot be.
+    """
+    columns = list(dict.fromkeys(column for table, _, _ in tables for column in table.columns))
     reserved = sorted(RESERVED & set(columns))
     if reserved:
         raise ValueError(f"a label in {origin} is called {reserved[0]!r}, which is taken: rename it.")
     merged: dict[str, dict[str, str]] = {}
-    for table in tables:
-        for picture, row in table.rows.items():
-            merged.setdefault(picture, {}).update(zip(table.columns, row, strict=False))
+    for table, rows, _ in tables:
+        for picture, row in rows.items():
+            _merge(merged.setdefault(picture, {}), table, picture, row)
     merged = {n: merged[n] for n in names if n in merged}
+    labels = Labels(tables=[matched for _, _, matched in tables])
     if not merged:
-        return Labels()
-    kinds, values = zip(*(_typed([row.get(c, "") for row in merged.values()]) for c in columns), strict=True)
-    labels = Labels(
-        dict(zip(columns, kinds, strict=True)),
-        dict(zip(merged, zip(*values, strict=True), strict=True)),
-        [f"{len(columns)} labels from {origin}"],
-    )
+        return labels
+    labels.notes.append(f"{len(columns)} labels from {origin}")
+    values = []
+    for column in columns:
+        cells = {picture: row.get(column, "") for picture, row in merged.items()}
+        kind, read, note = read_column(column, cells)
+        labels.columns[column] = kind
+        values.append(read)
+        labels.notes += [note] if note else []
+    labels.rows.update(zip(merged, zip(*values, strict=True), strict=True))
     if len(merged) < len(names):
         labels.columns["labelled"] = "int64"
         labels.notes.append(f"{len(names) - len(merged):,} pictures have no label (labelled = 0)")
     return labels
 
 
-def read_attributes(place: Folder | Zip, listing: Listing) -> Labels:
-    """Labels from every `attributes.csv`: its first column names files relative to the CSV.
-
-    Raises:
-      ValueError: it is no table, or one of its labels has a name that is taken.
-    """
-    tables = []
-    for name in listing.ignored:
-        folder, _, last = name.rpartition("/")
-        if last == "attributes.csv":
-            columns, rows = read_table(place.read(name).decode("utf-8-sig", "replace"), name)
-            prefix = f"{folder}/" if folder else ""
-            tables.append(Table(columns, {prefix + key: row for key, row in rows.items()}))
-    return join_tables(tables, listing.names, "attributes.csv")
-
-
-def read_labels_file(path: str, names: Sequence[str], where: Path) -> Labels:
-    """Labels from a CSV anywhere: its first column is a picture's path in `where` or its file name.
-
-    Raises:
-      FileNotFoundError, ValueError: it is missing, no table, or names none of the pictures `names`.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} does not exist: --labels wants NAME=FILE.csv.")
-    columns, rows = read_table(Path(path).read_text(encoding="utf-8-sig", errors="replace"), path)
-    by_picture = {n: rows[key] for n in names for key in (n, n.rpartition("/")[2]) if key in rows}
-    if not by_picture:
-        raise ValueError(
-            f"{path} names none of the pictures in {where}: its first column must hold file names."
-        )
-    return join_tables([Table(columns, by_picture)], names, Path(path).name)
-
-
-def _typed(cells: Sequence[str]) -> tuple[str, list[Value]]:
-    """A column as "int64", else as "float32" (an empty cell is nan), else as "text"; and its values."""
-    if all(re.fullmatch(r"[+-]?\d{1,18}", cell) for cell in cells):
-        return "int64", [int(cell) for cell in cells]
-    try:
-        numbers: list[Value] = [float(cell) if cell else float("nan") for cell in cells]
-    except ValueError:
-        return "text", list(cells)
-    return ("float32", numbers) if any(cells) else ("text", list(cells))
+def _merge(cells: dict[str, str], table: Table, picture: str, row: Row) -> None:
+    for column, cell in zip(table.columns, row.cells, strict=True):
+        if cells.setdefault(column, cell) != cell:
+            raise ValueError(
+                f"{table.origin}, line {row.line}: {column} of {picture!r} is {cell!r}, but "
+                f"{cells[column]!r} in another table: remove one."
+            )

@@ -64,7 +64,7 @@ def _keep_half(listing: Listing, base: str, letter: str) -> tuple[dict[str, str]
     folders = {f"{base}{key}{letter}/": split for key, split in SPLITS.items()}
     listing.keep(*folders)
     splits, note = _splits_of(listing.names, folders)
-    return splits if "test" in splits.values() else {}, [note]
+    return (splits, [note]) if "test" in splits.values() else ({}, [])
 
 
 def _keep_splits(listing: Listing, base: str, found: dict[str, str]) -> tuple[dict[str, str], list[str]]:

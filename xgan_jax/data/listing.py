@@ -50,9 +50,12 @@ class Listing:
 
 def is_ignored(name: str) -> bool:
     """Whether a file is no picture by its name: hidden, or of another kind."""
-    parts = name.split("/")
-    hidden = any((p.startswith(".") and p != ".") or p == "__MACOSX" for p in parts)
-    return hidden or os.path.splitext(parts[-1])[1].lower() in _IGNORED
+    return is_hidden(name) or os.path.splitext(name.rpartition("/")[2])[1].lower() in _IGNORED
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file, or a folder that it is in, is hidden."""
+    return any((p.startswith(".") and p != ".") or p == "__MACOSX" for p in name.split("/"))
 
 
 def reason_of(error: BaseException) -> str:

@@ -45,6 +45,7 @@ def prepare(
     test_lists: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
     where: Mapping[str, Mapping[str, str]] | None = None,
+    encodings: Mapping[str, str] | None = None,
     dedup: bool = False,
     workers: int | None = None,
 ) -> dict[str, Any]:
@@ -65,6 +66,8 @@ def prepare(
       labels: {domain: CSV}; see `labels.read_labels_file`.
       where: {domain: {label: value}}; only pictures whose labels have these values are written. Under "" for
         every domain that has the label.
+      encodings: {domain: encoding} of tables and lists that are not UTF-8 and have no mark. Under "" for
+        every domain.
       dedup: of pictures of a domain that look the same (`looks.NEAR`), only the first is written. The train
         split comes first, so a test picture is never one of it.
       workers: threads that read, decode and resize; default one a core.
@@ -80,7 +83,7 @@ def prepare(
     out = Path(out)
     paths = {name: [given] if isinstance(given, str) else list(given) for name, given in domains.items()}
     _check(paths, out, size, encoding, crop, test_fraction)
-    opened = open_domains(paths, test_fraction, test_lists or {}, labels or {}, where or {})
+    opened = open_domains(paths, test_fraction, test_lists or {}, labels or {}, where or {}, encodings or {})
     request: dict[str, Any] = {"format": FORMAT, "size": size, "encoding": encoding, "crop": crop}
     if dedup:
         request["dedup"] = [NEAR, NEAR_COLOURS]
@@ -149,6 +152,8 @@ def _write_domain(domain: Domain, folder: Path, maker: Maker, dedup: bool, worke
         f"{domain.name}: {domain.path} ({domain.source.kind}), {total:,} pictures; crop {maker.crop}; "
         f"{'; '.join(domain.notes)}"
     )
+    for table in domain.tables:
+        print(f"  {table}")
     account, sheet = Account(domain, dedup), ContactSheet()
     with Progress(domain.name, total, "pictures") as progress:
         for split, names in domain.splits.items():

@@ -6,13 +6,13 @@ from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
+from xgan_jax.data.columns import Value, is_value
 from xgan_jax.data.joined import Joined
-from xgan_jax.data.labels import Value
 from xgan_jax.data.pictures import PictureError, crop_resize, decode, dimensions, encode, has_celeba_aspect
 from xgan_jax.data.sources import Source
 from xgan_jax.data.tfrecord import encode_example
@@ -86,7 +86,7 @@ class Maker:
         if not self.where:
             return True
         labelled = bool(labels.get("labelled", 1))
-        return labelled and all(_is(labels[column], value) for column, value in self.where.items())
+        return labelled and all(is_value(labels[column], value) for column, value in self.where.items())
 
 
 def choose_crop(domain: str, source: Source) -> str:
@@ -110,15 +110,3 @@ def choose_crop(domain: str, source: Source) -> str:
             width, height = dimensions(data) if isinstance(data, bytes) else data.shape[1::-1]
             votes.append(has_celeba_aspect(width, height))
     return "celeba" if votes and sum(votes) >= 0.9 * len(votes) else "center"
-
-
-def _is(label: Any, value: str) -> bool:
-    """Whether a label has the value that was written on the command line."""
-    if isinstance(label, bytes):
-        label = label.decode("utf-8", "replace")
-    if isinstance(label, str):
-        return label == value
-    try:
-        return bool(np.float32(label) == np.float32(value))
-    except ValueError:
-        return False

@@ -7,16 +7,20 @@ each has. It reads no picture.
 import hashlib
 import os
 import zipfile
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from xgan_jax.data.celeba import find_pictures, is_celeba, read_lists
+from xgan_jax.data.columns import Value
 from xgan_jax.data.folders import Folder
-from xgan_jax.data.labels import Labels, Value, read_attributes, read_labels_file
+from xgan_jax.data.labels import Labels, read_attributes, read_labels_file
 from xgan_jax.data.layout import SPLITS, find_splits, half_of_pair
 from xgan_jax.data.listing import Listing
+from xgan_jax.data.matching import Matched
 from xgan_jax.data.tfds_records import TfdsRecords
 from xgan_jax.data.zips import Zip
 
@@ -26,14 +30,17 @@ class Source(Protocol):
     """What `prepare` needs to know of a place with pictures.
 
     `names` are the pictures, sorted; `splits` gives the split of those for which the source itself
-    says it; `columns` is {label: "int64", "float32" or "text"}; `refused` is (name, reason) of what
-    must not be read; `ignored` are files that are no pictures by their name.
+    says it, and `split_notes` where that comes from; `columns` is {label: "int64", "float32" or "text"};
+    `tables` are those that splits and labels are from; `refused` is (name, reason) of what must not be read;
+    `ignored` are files that are no pictures by their name.
     """
 
     kind: str
     names: list[str]
     splits: dict[str, str]
+    split_notes: list[str]
     columns: dict[str, str]
+    tables: list[Matched]
     refused: list[tuple[str, str]]
     ignored: list[str]
     notes: list[str]
@@ -48,26 +55,35 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """Changes when pictures, labels or splits are added, removed or changed in size."""
 
+    def values(self, label: str) -> Counter[Value] | None:
+        """{value of a label: how many pictures have it}; None where only the records would tell."""
+
 
 class Files:
     """Pictures named by their path inside `place`; `splits` are those of `listing` that have one."""
 
     def __init__(
-        self, place: Folder | Zip, listing: Listing, splits: dict[str, str], notes: list[str], labels: Labels
+        self,
+        place: Folder | Zip,
+        listing: Listing,
+        splits: dict[str, str],
+        split_notes: list[str],
+        split_tables: Sequence[Matched],
+        labels: Labels,
     ) -> None:
         self.kind = place.kind
         self.names, self.refused, self.ignored = listing.names, listing.refused, listing.ignored
-        self.splits, self.notes = splits, notes
+        self.splits, self.split_notes, self._split_tables = splits, split_notes, split_tables
         self._place, self._sizes = place, listing.sizes
         self._take(labels)
 
     def _take(self, labels: Labels) -> None:
-        self._labels, self.columns = labels, labels.columns
-        self.notes += labels.notes
+        self._labels, self.columns, self.notes = labels, labels.columns, labels.notes
+        self.tables = [*self._split_tables, *labels.tables]
 
-    def read_labels_file(self, path: str) -> None:
+    def read_labels_file(self, path: str, encoding: str | None) -> None:
         """Labels from a CSV, in the place of others; see `labels.read_labels_file`."""
-        self._take(read_labels_file(path, self.names, self._place.where))
+        self._take(read_labels_file(path, self.names, self._place.where, encoding))
 
     def load(self, name: str) -> tuple[bytes, dict[str, Value]]:
         """As `Source.load`."""
@@ -76,18 +92,26 @@ class Files:
     def fingerprint(self) -> str:
         """As `Source.fingerprint`."""
         digest = hashlib.blake2b(digest_size=16)
+        if self.columns:
+            digest.update(repr(self.columns).encode())
         for name in self.names:
             line = (name, self._sizes[name], self.splits.get(name), self._labels.rows.get(name))
             digest.update(repr(line).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
+    def values(self, label: str) -> Counter[Value]:
+        """As `Source.values`."""
+        column = list(self.columns).index(label)
+        return Counter(row[column] for row in self._labels.rows.values())
 
-def open_source(path: str, *, half: int | None = None) -> Source:
+
+def open_source(path: str, *, half: int | None = None, encoding: str | None = None) -> Source:
     """Recognises what is at `path`.
 
     Args:
       path: a folder, a zip, a folder inside a zip (`pictures.zip/photos`) or `tfds:NAME`.
       half: which of trainA/trainB (train1/train2) to take where `path` holds both: 0 or 1.
+      encoding: of tables, as `text.decode_text` takes it.
 
     Raises:
       FileNotFoundError: nothing is there.
@@ -109,12 +133,11 @@ def open_source(path: str, *, half: int | None = None) -> Source:
         extra = f" ({len(listing.ignored)} other files)" if listing.ignored else ""
         raise ValueError(f"{path} holds no pictures{extra}: give a folder or a zip with pictures in it.")
     if is_celeba(listing):
-        listing.keep(inside)
-        lists = read_lists(place, listing)
+        lists = read_lists(place, listing, inside, encoding)
         if lists is not None:
             return Files(place, listing, *lists)
     splits, notes = find_splits(listing, path, inside, half)
-    return Files(place, listing, splits, notes, read_attributes(place, listing))
+    return Files(place, listing, splits, notes, (), read_attributes(place, listing, encoding))
 
 
 def _locate(path: str) -> tuple[Path, str]:

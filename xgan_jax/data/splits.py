@@ -3,38 +3,52 @@ from hashes of the names: the same every time, and little changed by adding pict
 
 import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from xgan_jax.data.joined import Joined
+from xgan_jax.data.matching import Matched, match
 from xgan_jax.data.sources import Source
+from xgan_jax.data.tables import read_list
+from xgan_jax.data.text import decode_text
 
 
-def assign(source: Source, test_fraction: float, test_list: str | None) -> tuple[dict[str, list[str]], str]:
-    """{split: names, in the order of the records}, and how it came about.
+class Splits(NamedTuple):
+    """{split: names, in the order of the records}, how it came about, and the list that it is from."""
+
+    names: dict[str, list[str]]
+    rule: str
+    tables: list[Matched]
+
+
+def assign(source: Source, test_fraction: float, test_list: str | None, encoding: str | None) -> Splits:
+    """Decides on every picture's split.
 
     The pictures named in the file `test_list` are the test split; without one the splits are those of the
     source; if it has none, `test_fraction` of its pictures are tested on.
 
     Raises:
       FileNotFoundError: there is no such list.
-      ValueError: the list names no picture, or one that is not there.
+      ValueError: the list, in `encoding`, is no text or names no picture.
     """
     names = source.names
+    tables = []
+    rules = list(source.split_notes)
     if test_list is not None:
-        of = _by_list(names, test_list)
-        rule = f"the test split is that of {Path(test_list).name}"
+        of, matched = _by_list(source, test_list, encoding)
+        tables, rules = [matched], [f"the test split is that of {Path(test_list).name}"]
     elif source.splits:
         of = {n: source.splits.get(n, "train") for n in names}
-        unlisted = sum(n not in source.splits for n in names)
-        rule = f"{unlisted:,} pictures in no split went to train" if unlisted else ""
+        if unlisted := sum(n not in source.splits for n in names):
+            rules.append(f"{unlisted:,} pictures in no split went to train")
     else:
         of = _by_hash(source, test_fraction)
-        rule = f"no split given: a hash of each name sends about {test_fraction:.0%} to test"
+        rules.append(f"no split given: a hash of each name sends about {test_fraction:.0%} to test")
     splits: dict[str, list[str]] = {}
     for name in sorted(names, key=lambda n: _hash(n, "order")):
         splits.setdefault(of[name], []).append(name)
-    return {s: splits[s] for s in ("train", "validation", "test") if s in splits} | splits, rule
+    ordered = {s: splits[s] for s in ("train", "validation", "test") if s in splits} | splits
+    return Splits(ordered, "; ".join(rules), tables)
 
 
 def fingerprint(splits: dict[str, list[str]]) -> str:
@@ -43,17 +57,13 @@ def fingerprint(splits: dict[str, list[str]]) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
-def _by_list(names: Sequence[str], test_list: str) -> dict[str, str]:
-    if not Path(test_list).is_file():
+def _by_list(source: Source, test_list: str, encoding: str | None) -> tuple[dict[str, str], Matched]:
+    path = Path(test_list)
+    if not path.is_file():
         raise FileNotFoundError(f"{test_list} does not exist: --test-list wants NAME=FILE.txt.")
-    lines = Path(test_list).read_text(encoding="utf-8-sig").splitlines()
-    wanted = {line.strip() for line in lines if line.strip()}
-    known = {key for name in names for key in (name, name.rpartition("/")[2])}
-    absent = sorted(wanted - known)
-    if absent or not wanted:
-        what = f"{len(absent)} names that are not there, the first {absent[0]!r}" if absent else "no name"
-        raise ValueError(f"the test list {test_list} holds {what}: write one file name a line.")
-    return {n: "test" if {n, n.rpartition("/")[2]} & wanted else "train" for n in names}
+    table = read_list(decode_text(path.read_bytes(), test_list, encoding), test_list)
+    wanted, matched = match(table, source.names, all_need_rows=False)
+    return {n: "test" if n in wanted else "train" for n in source.names}, matched
 
 
 def _by_hash(source: Source, test_fraction: float) -> dict[str, str]:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from xgan_jax.data.labels import RESERVED, Value
+from xgan_jax.data.columns import Value
+from xgan_jax.data.labels import RESERVED
 from xgan_jax.data.layout import SPLITS
+from xgan_jax.data.matching import Matched
 from xgan_jax.data.pictures import PictureError
 from xgan_jax.data.tfrecord import TFRecordSource, decode_example
 
@@ -44,7 +46,9 @@ class TfdsRecords:
         self.kind = f"TFDS {builder.info.full_name}"
         self.refused: list[tuple[str, str]] = []
         self.ignored: list[str] = []
-        self.notes = ["splits are the dataset's own"]
+        self.notes: list[str] = []
+        self.split_notes = ["splits are the dataset's own"]
+        self.tables: list[Matched] = []
         self._records = {s: _records(builder.info.file_format.value, splits[s].filepaths) for s in splits}
         ours = {split: SPLITS.get(split, split) for split in splits}
         self.splits = {
@@ -53,7 +57,7 @@ class TfdsRecords:
         self.names = list(self.splits)
         if "test" not in ours.values():
             self.splits = {}
-            self.notes = ["the dataset has no test split"]
+            self.split_notes = ["the dataset has no test split"]
         self._find_features(builder.info.features, tfds.features)
         self._info = Path(builder.data_dir, "dataset_info.json").read_bytes()
 
@@ -114,6 +118,9 @@ class TfdsRecords:
     def fingerprint(self) -> str:
         """As `Source.fingerprint`."""
         return hashlib.blake2b(self._info, digest_size=16).hexdigest()
+
+    def values(self, label: str) -> None:
+        """As `Source.values`."""
 
 
 def _records(file_format: str, paths: Sequence[Any]) -> Any:

@@ -1,0 +1,78 @@
+"""A label of many pictures, written in words: whole numbers, numbers or text."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Value = int | float | str
+
+UNKNOWN: dict[str, Value] = {"int64": 0, "float32": float("nan"), "text": ""}
+
+_WHOLE = re.compile(r"[+-]?\d{1,400}")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NO_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
+
+
+class Column(NamedTuple):
+    """A label's kind ("int64", "float32" or "text"), its values, and a note where more may be meant."""
+
+    kind: str
+    values: list[Value]
+    note: str = ""
+
+
+def read_column(label: str, words: Mapping[str, str]) -> Column:
+    """`words`, {picture: word}, as whole numbers if all are, else as numbers (an empty word or "nan" is
+    unknown), else as text. Whole numbers that would be rounded are text too.
+
+    Raises:
+      ValueError: a number is infinite, also as float32.
+    """
+    given = {picture: word for picture, word in words.items() if word}
+    numbers = [word for word in given.values() if _NUMBER.fullmatch(word)]
+    others = {p: w for p, w in given.items() if not (_NUMBER.fullmatch(w) or _NO_FINITE.fullmatch(w))}
+    if not given or others:
+        return Column("text", list(words.values()), _mixed(label, len(numbers), len(given), others))
+    whole = [int(word) for word in words.values() if _WHOLE.fullmatch(word)]
+    if len(whole) == len(words) and all(-(2**63) <= number < 2**63 for number in whole):
+        return Column("int64", list(whole))
+    for number in whole:
+        if abs(number) > 2**24 and (abs(number) >= 2**63 or int(np.float32(number)) != number):
+            note = f"the label {label} is kept as text, for {number} would be rounded as a number"
+            return Column("text", list(words.values()), note)
+    return Column("float32", [_finite(label, picture, word) for picture, word in words.items()])
+
+
+def is_value(label: Any, word: str) -> bool:
+    """Whether a label, a value of `Value` or UTF-8, is what somebody writes as `word`."""
+    if isinstance(label, bytes):
+        label = label.decode("utf-8", "replace")
+    if isinstance(label, str):
+        return label == unicodedata.normalize("NFC", word.strip())
+    try:
+        return label == int(word) if _WHOLE.fullmatch(word) else bool(np.float32(label) == np.float32(word))
+    except ValueError:
+        return False
+
+
+def _mixed(label: str, numbers: int, given: int, others: Mapping[str, str]) -> str:
+    if not 0 < numbers < given <= 2 * numbers:
+        return ""
+    picture, word = next(iter(others.items()))
+    return (
+        f"the label {label} is read as text: {numbers:,} of its {given:,} values are numbers, but "
+        f"{picture!r} has {word!r}"
+    )
+
+
+def _finite(label: str, picture: str, word: str) -> float:
+    number = float(word or "nan")
+    if abs(number) > np.finfo(np.float32).max:  # False for nan
+        raise ValueError(
+            f"the label {label} of {picture!r} is {word!r}, which is infinite: write another number, or "
+            "leave the cell empty."
+        )
+    return number
