@@ -70,7 +70,7 @@ def _mixed(label: str, numbers: int, given: int, others: Mapping[str, str]) -> s
 
 def _finite(label: str, picture: str, word: str) -> float:
     number = float(word or "nan")
-    if abs(number) > np.finfo(np.float32).max:  # False for nan
+    if abs(number) > float(np.finfo(np.float32).max):  # False for nan
         raise ValueError(
             f"the label {label} of {picture!r} is {word!r}, which is infinite: write another number, or "
             "leave the cell empty."

@@ -88,7 +88,7 @@ def _is_preamble(line: str) -> bool:
 
 
 def _is_comment(word: str) -> bool:
-    return word.startswith("#") and not looks_like_picture(word)
+    return word.startswith("# ") or (word.startswith("#") and not looks_like_picture(word))
 
 
 def _delimiter(header: str) -> str | None:
@@ -106,6 +106,11 @@ def _add_name_of_first(words: list[tuple[int, list[str]]]) -> list[tuple[int, li
 
 
 def _split_quoted(text: str, delimiter: str, origin: str, before: int) -> list[tuple[int, list[str]]]:
+    if '"' in text:
+        # Blanks behind a quoted word, which csv takes for a mistake. Each such word is matched whole, so that
+        # none is looked for inside of another.
+        word = rf'((?:^|{delimiter}) *"[^"]*(?:""[^"]*)*") *(?={delimiter}|$)'
+        text = re.sub(word, r"\1", text, flags=re.MULTILINE)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=True)
     rows = []
     while True:

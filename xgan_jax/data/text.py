@@ -114,9 +114,9 @@ def guess_encodings(data: bytes) -> dict[str, str]:
     for name in (*_OTHER_LETTERS, *_USUAL_BYTES, *_LATIN_LETTERS):
         with suppress(UnicodeDecodeError):
             texts[name] = data.decode(name)
-    likeness = {name: _likeness(name, text) for name, text in texts.items()}
+    likeness = {name: _likeness(name, text) for name, text in texts.items() if not _NO_TEXT.search(text)}
     fitting: dict[str, str] = {}
-    for name in sorted(texts, key=lambda name: -likeness[name]):
+    for name in sorted(likeness, key=lambda name: -likeness[name]):
         if likeness[name] > 0.5 and texts[name] not in fitting.values():  # cp932 has all that shift_jis has
             fitting[name] = texts[name]
     return fitting
@@ -156,6 +156,8 @@ def _refuse_other_kinds(data: bytes, origin: str) -> None:
 
 
 def _not_utf8(data: bytes, origin: str) -> str:
+    if name := _by_signs(data):
+        return _seems(origin, name, name)
     fitting = guess_encodings(data)
     if not fitting:
         return f"{origin} is not UTF-8, nor in an encoding that is recognised: {_RESAVE}."
@@ -175,15 +177,17 @@ def _words(text: str) -> str:
 
 
 def _control_character(data: bytes, origin: str, character: str) -> str:
-    seems = {b"\0": "utf-16-be" if data[:1] == b"\0" else "utf-16-le", b"\x1b": "iso2022_jp"}
-    for sign, name in seems.items():
-        if sign in data and _is_text_in(data, name):
-            return _seems(origin, name, name)
+    if name := _by_signs(data):
+        return _seems(origin, name, name)
     return f"{origin} is no text (it has the control character {character!r}): {_RESAVE}."
 
 
-def _is_text_in(data: bytes, encoding: str) -> bool:
-    try:
-        return not _NO_TEXT.search(data.decode(encoding))
-    except UnicodeDecodeError:
-        return False
+def _by_signs(data: bytes) -> str:
+    """An encoding that control characters tell, or ""."""
+    for sign, names in ((b"\0", ("utf-16-le", "utf-16-be")), (b"\x1b", ("iso2022_jp",))):
+        for name in names if sign in data else ():
+            with suppress(UnicodeDecodeError):
+                text = data.decode(name)
+                if "\n" in text and not _NO_TEXT.search(text):
+                    return name
+    return ""
