@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,19 +32,21 @@ def read_column(label: str, words: Mapping[str, str]) -> Column:
     Raises:
       ValueError: a number is infinite, also as float32.
     """
-    given = {picture: word for picture, word in words.items() if word}
-    numbers = [word for word in given.values() if _NUMBER.fullmatch(word)]
-    others = {p: w for p, w in given.items() if not (_NUMBER.fullmatch(w) or _NO_FINITE.fullmatch(w))}
+    counts = Counter(words.values())  # of which there are few, where there are many pictures
+    given = [word for word in counts if word]
+    numbers = [word for word in given if _NUMBER.fullmatch(word)]
+    others = [word for word in given if not (_NUMBER.fullmatch(word) or _NO_FINITE.fullmatch(word))]
     if not given or others:
-        return Column("text", list(words.values()), _mixed(label, len(numbers), len(given), others))
-    whole = [int(word) for word in words.values() if _WHOLE.fullmatch(word)]
-    if len(whole) == len(words) and all(-(2**63) <= number < 2**63 for number in whole):
-        return Column("int64", list(whole))
-    for number in whole:
+        return Column("text", list(words.values()), _mixed(label, words, counts, numbers, others))
+    whole = {word: int(word) for word in counts if _WHOLE.fullmatch(word)}
+    if len(whole) == len(counts) and all(-(2**63) <= number < 2**63 for number in whole.values()):
+        return Column("int64", [whole[word] for word in words.values()])
+    for number in whole.values():
         if abs(number) > 2**24 and (abs(number) >= 2**63 or int(np.float32(number)) != number):
             note = f"the label {label} is kept as text, for {number} would be rounded as a number"
             return Column("text", list(words.values()), note)
-    return Column("float32", [_finite(label, picture, word) for picture, word in words.items()])
+    finite = {word: _finite(label, words, word) for word in counts}
+    return Column("float32", [finite[word] for word in words.values()])
 
 
 def is_value(label: Any, word: str) -> bool:
@@ -58,21 +61,28 @@ def is_value(label: Any, word: str) -> bool:
         return False
 
 
-def _mixed(label: str, numbers: int, given: int, others: Mapping[str, str]) -> str:
-    if not 0 < numbers < given <= 2 * numbers:
+def _mixed(
+    label: str, words: Mapping[str, str], counts: Counter[str], numbers: Sequence[str], others: Sequence[str]
+) -> str:
+    given, numeric = counts.total() - counts[""], sum(counts[word] for word in numbers)
+    if not 0 < numeric < given <= 2 * numeric:
         return ""
-    picture, word = next(iter(others.items()))
     return (
-        f"the label {label} is read as text: {numbers:,} of its {given:,} values are numbers, but "
-        f"{picture!r} has {word!r}"
+        f"the label {label} is read as text: {numeric:,} of its {given:,} values are numbers, but "
+        f"{_picture(words, others[0])!r} has {others[0]!r}"
     )
 
 
-def _finite(label: str, picture: str, word: str) -> float:
+def _finite(label: str, words: Mapping[str, str], word: str) -> float:
     number = float(word or "nan")
     if abs(number) > float(np.finfo(np.float32).max):  # False for nan
         raise ValueError(
-            f"the label {label} of {picture!r} is {word!r}, which is infinite: write another number, or "
-            "leave the cell empty."
+            f"the label {label} of {_picture(words, word)!r} is {word!r}, which is infinite: write another "
+            "number, or leave the cell empty."
         )
     return number
+
+
+def _picture(words: Mapping[str, str], word: str) -> str:
+    """The first that has the word."""
+    return next(picture for picture, its in words.items() if its == word)
