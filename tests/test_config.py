@@ -32,7 +32,10 @@ def test_missing_fields_take_defaults_and_unknown_ones_are_named() -> None:
 
 def test_functions_that_moved_are_found_in_runs_of_before() -> None:
     text = '{"method": "baselines.dtn", "networks": {"teacher": "xgan_jax.evaluation.judge:as_teacher"}}'
-    assert configs.from_json(text).networks.teacher == "xgan_jax.readers.judge:as_teacher"
+    old, given = configs.from_json(text), configs.from_json(text)
+    assert old.networks.teacher == "xgan_jax.readers.judge:as_teacher"
+    given.networks.teacher = "xgan_jax.evaluation.judge:as_teacher"  # on a command line of before
+    assert configs.differences(old, given) == {}
 
 
 def test_every_free_field_exists() -> None:

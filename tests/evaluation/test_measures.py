@@ -143,6 +143,7 @@ def test_too_few_pictures_say_nothing(
     monkeypatch.setattr(measures, "_LEAST", {"kid": TEST + 1})
     with pytest.raises(ValueError, match="kid needs"):
         train(config(drawn, 4), tmp_path / "run")
+    assert not {"run.json", "metrics.jsonl", "samples"} & {path.name for path in (tmp_path / "run").iterdir()}
 
 
 def test_fid_that_cannot_be_had_is_refused(run_folder: Path) -> None:
