@@ -17,18 +17,20 @@ PACKAGE = ROOT / "xgan_jax"
 ALLOWED = {
     "config": set(),
     "losses": set(),
+    "outputs": set(),
     "progress": set(),
     "startup": set(),
     "torch_weights": set(),
-    "data": {"config", "data", "progress"},
+    "data": {"config", "data", "outputs", "progress"},
     "nets": {"nets"},
     "method": {"config"},
     "xgan": {"config", "losses", "method", "nets"},
     "baselines": {"config", "losses", "method", "nets", "baselines"},
     "runs": {"config", "method", "progress", "runs"},
     "readers": {"config", "data", "nets", "progress", "readers", "startup", "torch_weights"},
-    "evaluation": {"config", "data", "evaluation", "method", "progress", "readers", "runs"},
-    "training": {"config", "data", "evaluation", "method", "progress", "runs", "startup", "training"},
+    "evaluation": {"config", "data", "evaluation", "method", "outputs", "progress", "readers", "runs"},
+    "training": {"config", "data", "evaluation", "method", "outputs", "progress", "runs", "startup"}
+    | {"training"},
     "convert": {"baselines", "config", "method", "nets", "runs", "torch_weights"},
     "cli": {"convert", "data", "evaluation", "startup"},
 }

@@ -306,26 +306,27 @@ def _translate(args: argparse.Namespace) -> None:
 def _neighbours(args: argparse.Namespace) -> None:
     from xgan_jax.evaluation import explore
 
-    rows = explore.neighbours(
+    rows, files = explore.neighbours(
         args.workdir, args.input, args.domain, args.among, args.output, args.count, args.step
     )
     for row in rows:
-        print(f"{row['file']}  {row['rank']}.  {args.among} {row['picture']}  {row['distance']:.3f}")
-    print(f"{args.output}/neighbours.png, {args.output}/neighbours.csv")
+        file = row["file"].encode("utf-8", "backslashreplace").decode()
+        print(f"{file}  {row['rank']}.  {args.among} {row['picture']}  {row['distance']:.3f}")
+    print(*files, sep=", ")
 
 
 def _interpolate(args: argparse.Namespace) -> None:
     from xgan_jax.evaluation import explore
 
-    explore.interpolate(args.workdir, args.input, args.domain, args.output, args.count, args.step)
-    print(f"{args.output}/interpolation.png")
+    files = explore.interpolate(args.workdir, args.input, args.domain, args.output, args.count, args.step)
+    print(*files, sep=", ")
 
 
 def _mix_style(args: argparse.Namespace) -> None:
     from xgan_jax.evaluation import explore
 
-    explore.mix_style(args.workdir, args.input, args.direction, args.output, args.count, args.step)
-    print(f"{args.output}/styles.png")
+    files = explore.mix_style(args.workdir, args.input, args.direction, args.output, args.count, args.step)
+    print(*files, sep=", ")
 
 
 def _convert(args: argparse.Namespace) -> None:

@@ -151,7 +151,7 @@ def test_bad_requests_are_one_sentence(run: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         translate.translate_files(str(run), str(tmp_path / "none"), str(tmp_path / "o"), "face2anime")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="holds no files"):
+    with pytest.raises(ValueError, match="holds no pictures"):
         translate.translate_files(str(run), str(tmp_path / "empty"), str(tmp_path / "o"), "face2anime")
     with pytest.raises(FileNotFoundError, match=r"has no config.json"):
         translate.load_run(tmp_path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xgan_jax.data.domains import Domain
+from xgan_jax.data.listing import say_refused
 from xgan_jax.data.looks import Looks
 from xgan_jax.data.records import Made, Maker
 from xgan_jax.data.shards import Shards
@@ -60,7 +61,9 @@ class Account:
                 f"the domain {domain.name} ({domain.path}) has no usable training picture of {found} found: "
                 f"{reasons}."
             )
-        ignored = Counter(os.path.splitext(name)[1].lower() or Path(name).name for name in source.ignored)
+        ignored = Counter(
+            os.path.splitext(name)[1].lower() or Path(name).name.strip() for name in source.ignored
+        )
         return {
             "source": domain.path,
             "kind": source.kind,
@@ -94,7 +97,7 @@ def say_sums(name: str, report: Mapping[str, Any]) -> None:
         + asked
     )
     for entry in refused[:5]:
-        print(f"  refused {entry['file']!r}: {entry['reason']}")
+        say_refused(entry["file"], entry["reason"])
     if refused[5:]:
         print(f"  and {len(refused) - 5} more, in report.json")
     if report["ignored"]:

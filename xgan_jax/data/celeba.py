@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from xgan_jax.data.folders import Folder
 from xgan_jax.data.labels import Labels, join_tables, read_text
-from xgan_jax.data.listing import Listing, is_hidden
+from xgan_jax.data.listing import Listing, is_litter
 from xgan_jax.data.matching import Matched, match
 from xgan_jax.data.tables import Row, Table, read_table
 from xgan_jax.data.text import decode_text
@@ -95,7 +95,7 @@ def _read_splits(table: Table, rows: dict[str, Row]) -> tuple[dict[str, str], li
 def _list_of(name: str) -> str:
     """Which of CelebA's lists a file is by its name, else ""."""
     stem, _, kind = name.rpartition("/")[2].rpartition(".")
-    return stem if stem in _LISTS and kind in ("txt", "csv") and not is_hidden(name) else ""
+    return stem if stem in _LISTS and kind in ("txt", "csv") and not is_litter(name) else ""
 
 
 def _find_table(place: Folder | Zip, listing: Listing, stem: str, encoding: str | None) -> Table | None:

@@ -1,12 +1,16 @@
-"""A folder of pictures, at any depth. Links to files are followed, links to folders are not."""
+"""A folder of pictures, at any depth, or one file. Links to files are followed, links to folders are not, and
+only regular files are opened: nothing waits for a pipe."""
 
 import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from xgan_jax.data.listing import MAX_FILE_BYTES, Listing, is_ignored, reason_of
+from xgan_jax.data.listing import MAX_FILE_BYTES, Listing, is_litter, reason_of
 from xgan_jax.data.pictures import PictureError
+from xgan_jax.outputs import LEDGER, Ledger
+
+_SPECIAL = "it is a pipe, a socket or a device, not a regular file"
 
 
 class Folder:
@@ -24,42 +28,80 @@ class Folder:
           PictureError: it cannot be read.
         """
         try:
-            with open(self.where / name, "rb") as file:
-                return file.read(MAX_FILE_BYTES + 1)
+            # What was a file when it was listed may be a pipe now: opening must not wait.
+            descriptor = os.open(self.where / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise PictureError(_SPECIAL)
+                data = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
             raise PictureError(f"the file cannot be read: {reason_of(error)}") from None
+        if len(data) > MAX_FILE_BYTES:
+            raise PictureError(f"the file has more than the {MAX_FILE_BYTES // 2**20} MiB allowed")
+        return data
 
     def listing(self) -> Listing:
-        """All files; reads none."""
+        """All files; reads none. What commands wrote into a folder inside is no picture to start from."""
         listing = Listing(self.where)
-        errors: list[OSError] = []
-        for part in self._parts:
-            if (self.where / part).is_dir():
-                for folder, folders, files in os.walk(self.where / part, onerror=errors.append):
-                    self._list(listing, folder, folders, files)
-        for error in errors:
-            name = Path(error.filename).relative_to(self.where).as_posix()
-            listing.refuse(name, f"the folder cannot be read: {reason_of(error)}")
+        waiting = [part for part in self._parts if (self.where / part).is_dir()]
+        while waiting:
+            waiting += self._list(listing, waiting.pop())
+        for name in listing.ignored[:]:
+            folder, _, last = name.rpartition("/")
+            if last == LEDGER and folder:
+                self._leave_out_outputs(listing, folder)
         listing.sort()
         return listing
 
-    def _list(self, listing: Listing, folder: str, folders: list[str], files: list[str]) -> None:
-        inside = Path(folder).relative_to(self.where)
-        for name in folders:
-            if os.path.islink(os.path.join(folder, name)):
-                reason = "a link to a folder is not followed: give that folder itself"
-                listing.refuse((inside / name).as_posix(), reason)
-        for file in files:
-            name = (inside / file).as_posix()
-            if is_ignored(name):
+    def _list(self, listing: Listing, folder: str) -> list[str]:
+        """Adds what is in `folder`, and gives the folders there."""
+        try:
+            with os.scandir(self.where / folder) as entries:
+                found = list(entries)
+        except OSError as error:
+            if not is_litter(folder):
+                listing.refuse(folder or ".", f"the folder cannot be read: {reason_of(error)}")
+            return []
+        folders = []
+        for entry in found:
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(name)
+            elif is_litter(name):
                 listing.ignored.append(name)
-                continue
-            try:
-                status = os.stat(os.path.join(folder, file))
-            except OSError as error:
-                listing.refuse(name, f"the file cannot be read: {reason_of(error)}")
-                continue
-            if stat.S_ISREG(status.st_mode):
-                listing.add(name, status.st_size)
             else:
-                listing.refuse(name, "it is not a regular file")
+                self._add(listing, name, entry)
+        return folders
+
+    def _add(self, listing: Listing, name: str, entry: os.DirEntry[str]) -> None:
+        try:
+            status = entry.stat()
+        except OSError as error:
+            listing.refuse(name, f"the file cannot be read: {reason_of(error)}")
+            return
+        if stat.S_ISDIR(status.st_mode):
+            listing.refuse(name, "a link to a folder is not followed: give that folder itself")
+        elif stat.S_ISREG(status.st_mode):
+            listing.add(name, status.st_size)
+        else:
+            listing.refuse(name, _SPECIAL)
+
+    def _leave_out_outputs(self, listing: Listing, folder: str) -> None:
+        ledger, inside = Ledger(self.where / folder), f"{folder}/"
+        names = [name for name in listing.names if name.startswith(inside)]
+        listing.leave_out(n for n in names if ledger.made_of(n.removeprefix(inside)) is not None)
+
+
+class OneFile(Folder):
+    """A file that was given by itself, whatever it is called."""
+
+    kind = "file"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.parent)
+        self._name = path.name
+
+    def listing(self) -> Listing:
+        """The one file."""
+        size = (self.where / self._name).stat().st_size
+        return Listing(self.where, [self._name], sizes={self._name: (size,)})

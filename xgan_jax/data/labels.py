@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xgan_jax.data.columns import UNKNOWN, Value, read_column
 from xgan_jax.data.folders import Folder
-from xgan_jax.data.listing import Listing, is_hidden
+from xgan_jax.data.listing import Listing, is_litter
 from xgan_jax.data.matching import Matched, match
 from xgan_jax.data.pictures import PictureError
 from xgan_jax.data.tables import Row, Table, read_table
@@ -46,7 +46,7 @@ def read_attributes(place: Folder | Zip, listing: Listing, encoding: str | None)
     tables = []
     for name in listing.ignored:
         folder, _, last = name.rpartition("/")
-        if last.lower() != "attributes.csv" or is_hidden(name):
+        if last.lower() != "attributes.csv" or is_litter(name):
             continue
         table = read_table(read_text(place, name, encoding), f"{place.where}/{name}")
         prefix = f"{folder}/" if folder else ""

@@ -5,11 +5,8 @@ each has. It reads no picture.
 """
 
 import hashlib
-import os
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -21,8 +18,9 @@ from xgan_jax.data.labels import Labels, read_attributes, read_labels_file
 from xgan_jax.data.layout import SPLITS, find_splits, half_of_pair
 from xgan_jax.data.listing import Listing
 from xgan_jax.data.matching import Matched
+from xgan_jax.data.places import locate
 from xgan_jax.data.tfds_records import TfdsRecords
-from xgan_jax.data.zips import Zip
+from xgan_jax.data.zips import Zip, is_zip
 
 
 @runtime_checkable
@@ -119,7 +117,9 @@ def open_source(path: str, *, half: int | None = None, encoding: str | None = No
     """
     if path.startswith("tfds:"):
         return TfdsRecords(path.removeprefix("tfds:"))
-    where, inside = _locate(path)
+    where, inside = locate(path, "a folder, a zip or tfds:NAME")
+    if where.is_file() and not is_zip(where):
+        raise ValueError(f"{where} is neither a folder nor an intact zip: give one of these.")
     parts: tuple[str, ...] = ("",)
     celeba = find_pictures(where)
     if celeba is not None:
@@ -129,30 +129,10 @@ def open_source(path: str, *, half: int | None = None, encoding: str | None = No
         where, inside, parts = where.parent, f"train{letter}/", tuple(key + letter for key in SPLITS)
     place = Zip(where) if where.is_file() else Folder(where, parts)
     listing = place.listing()
-    if not listing.names and not listing.refused:
-        extra = f" ({len(listing.ignored)} other files)" if listing.ignored else ""
-        raise ValueError(f"{path} holds no pictures{extra}: give a folder or a zip with pictures in it.")
+    listing.check_any(path)
     if is_celeba(listing):
         lists = read_lists(place, listing, inside, encoding)
         if lists is not None:
             return Files(place, listing, *lists)
     splits, notes = find_splits(listing, path, inside, half)
     return Files(place, listing, splits, notes, (), read_attributes(place, listing, encoding))
-
-
-def _locate(path: str) -> tuple[Path, str]:
-    """The folder or zip, and the prefix inside a zip ("" or "photos/")."""
-    whole = Path(path)
-    for where in (whole, *whole.parents):
-        if where.is_dir():
-            break
-        if where.is_file():
-            if not zipfile.is_zipfile(where):
-                raise ValueError(f"{where} is neither a folder nor an intact zip: give one of these.")
-            inside = whole.relative_to(where).as_posix()
-            return where.resolve(), "" if inside == "." else inside + "/"
-    if where != whole:
-        raise FileNotFoundError(
-            f"{path} does not exist: give a folder, a zip or tfds:NAME (looked from {os.getcwd()})."
-        )
-    return whole.resolve(), ""

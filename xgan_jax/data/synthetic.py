@@ -34,6 +34,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from xgan_jax.progress import Progress
 
 STYLES = ("face", "anime")
+_DRAWING = ".drawing"  # in the folder of a dataset that is not finished
 HAIR_COLOURS = ("black", "brown", "blond", "red", "gray")
 CUTS = ("short", "bob", "long", "spiky", "bun")
 SKINS = ("pale", "light", "tan", "dark")
@@ -531,6 +532,20 @@ def _draw_file(folder: str, style: str, size: int, job: tuple[str, Attributes, i
     Image.fromarray(draw(attributes, style, size, seed)).save(Path(folder) / name, compress_level=1)
 
 
+def _begin(folder: Path) -> None:
+    """Makes the folder of an unfinished dataset, in the place of one that was left by an interruption.
+
+    Raises:
+      ValueError: it is there and holds something else.
+    """
+    if (folder / _DRAWING).exists():
+        shutil.rmtree(folder)
+    elif folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ValueError(f"{folder} is in the way and was not drawn here: delete it or give another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _DRAWING).touch()
+
+
 def draw_dataset(
     out: str | os.PathLike[str],
     *,
@@ -556,7 +571,7 @@ def draw_dataset(
             return
         raise ValueError(f"{out} exists and was not drawn by this request: delete it or give another --out.")
     partial_out = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial_out, ignore_errors=True)
+    _begin(partial_out)
     # Not forked: this process may have jax's threads.
     spawn = multiprocessing.get_context("spawn")
     total = 2 * (count + test_count)
@@ -567,7 +582,7 @@ def draw_dataset(
         for split, n in (("train", count), ("test", test_count)):
             for letter, style in zip("AB", STYLES, strict=True):
                 folder = partial_out / f"{split}{letter}"
-                folder.mkdir(parents=True)
+                folder.mkdir()
                 rng = np.random.default_rng([seed, *folder.name.encode()])
                 people = [sample_attributes(rng, style, skew) for _ in range(n)]
                 jobs = [
@@ -582,6 +597,7 @@ def draw_dataset(
                     writer.writerow(["file_name", *get_type_hints(Attributes)])
                     writer.writerows([job[0], *dataclasses.astuple(job[1])] for job in jobs)
     (partial_out / "dataset.json").write_text(json.dumps(request) + "\n")
+    (partial_out / _DRAWING).unlink()
     partial_out.rename(out)
     print(f"{out}: {count} training and {test_count} test pictures of each style, {size} px")
 

@@ -2,8 +2,9 @@
 
 import csv
 import functools
-from collections.abc import Sequence
-from pathlib import Path
+import io
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,10 +15,13 @@ from jaxtyping import Array, Float, UInt8
 from xgan_jax.data import pictures, pipeline
 from xgan_jax.data.augment import to_float, to_uint8
 from xgan_jax.data.batches import in_batches
+from xgan_jax.data.inputs import Inputs
+from xgan_jax.data.listing import say_refused
 from xgan_jax.evaluation import grid
 from xgan_jax.evaluation.distances import squared_distances
-from xgan_jax.evaluation.translate import embed_all, reader, split_direction
+from xgan_jax.evaluation.translate import embed_all, split_direction
 from xgan_jax.method import Embeds, Generates, Mixes
+from xgan_jax.outputs import Outputs
 from xgan_jax.runs.load import Run, load_run
 
 Pictures = UInt8[np.ndarray, "_ s s 3"]
@@ -33,21 +37,30 @@ def _lacks(run: Run, what: str, who: str) -> ValueError:
     return ValueError(f"{run.config.method} has no {what}: {who} has.")
 
 
-def read_inputs(run: Run, inputs: Sequence[str], domain: str) -> tuple[list[str], Pictures]:
-    """Names and pictures of files, folders and zips, cropped as the training pictures of `domain` were.
+def read_inputs(
+    run: Run, inputs: Sequence[str], domain: str, outputs: Outputs
+) -> tuple[list[str], Pictures, list[dict[str, str]]]:
+    """Names and pictures of files, folders and zips, cropped as the training pictures of `domain` were; and
+    what is refused, which is said too. `outputs` of earlier commands are not read.
 
     Raises:
-      FileNotFoundError, PictureError: one of them cannot be read.
+      FileNotFoundError: one of them is not there.
+      ValueError: none can be read.
     """
-    names, found = [], []
-    for path in inputs:
-        for name, read in reader(Path(path)).items():
-            image = pictures.decode(read())
-            found.append(pictures.crop_resize(image, run.config.data.size, run.crop[domain]))
+    opened = [Inputs(path, outputs.made) for path in inputs]
+    names, paths, found = [], [], []
+    for given in opened:
+        for name, picture in given.read(run.config.data.size, run.crop[domain], "reading"):
             names.append(name)
-    if not names:
-        raise ValueError(f"{', '.join(inputs)} holds no files: give pictures, folders or zips of pictures.")
-    return names, np.stack(found)
+            paths.append(given.whole_path(name))
+            found.append(picture)
+    refused = [entry for given in opened for entry in given.refused]
+    if not found:
+        raise opened[0].all_refused()
+    for entry in refused:
+        say_refused(entry["file"], entry["reason"])
+    alike = len(set(names)) < len(names)
+    return paths if alike else names, np.stack(found), refused
 
 
 def _embeddings(run: Run, images: Pictures, domain: str) -> Float[np.ndarray, "n e"]:
@@ -68,18 +81,19 @@ def neighbours(
     output: str,
     count: int = 5,
     step: int | None = None,
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[str]]:
     """The test pictures of `among` whose embeddings are nearest to those of given pictures of `domain`.
 
     Writes `output/neighbours.png`, a row a picture: itself, then its neighbours, the nearest first; and
-    `output/neighbours.csv`: file, rank, number of the test picture, distance (Euclidean).
+    `output/neighbours.csv`: file, rank, number of the test picture, distance (Euclidean); as `Outputs` does.
 
     Returns:
-      the rows of the table.
+      the rows of the table, and the two files.
 
     Raises:
       ValueError: no such domain, fewer pictures than `count`, or the method has no embedding.
     """
+    outputs = Outputs(output)
     run = load_run(workdir, step)
     _check_domain(run, "--domain", domain)
     _check_domain(run, "--among", among)
@@ -87,7 +101,7 @@ def neighbours(
     total = pipeline.picture_counts(data)[among][data.test_split]
     if not 1 <= count <= total:
         raise ValueError(f"--count is {count}: there are {total} test pictures of {among}, use 1 to {total}.")
-    names, images = read_inputs(run, inputs, domain)
+    names, images, _ = read_inputs(run, inputs, domain, outputs)
     gallery = pipeline.read_pictures(data, among, data.test_split, range(total))
     distances = squared_distances(_embeddings(run, images, domain), _embeddings(run, gallery, among))
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :count]
@@ -96,16 +110,32 @@ def neighbours(
         for name, found, of in zip(names, nearest, distances, strict=True)
         for rank, i in enumerate(found)
     ]
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
     sheet = grid.tile(np.concatenate([images[:, None], gallery[nearest]], 1))
-    titles = [domain, *(f"{among} {rank + 1}" for rank in range(count))]
-    grid.save_png(str(folder / "neighbours.png"), grid.titled(sheet, titles))
-    with (folder / "neighbours.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
-    return rows
+    sheet = grid.titled(sheet, [domain, *(f"{among} {rank + 1}" for rank in range(count))])
+    of = _command("neighbours", workdir, inputs, domain, among, count, step)
+    files = {"neighbours.png": pictures.encode(sheet, "png"), "neighbours.csv": _table(rows)}
+    return rows, _written(outputs, files, of)
+
+
+def _written(outputs: Outputs, files: Mapping[str, bytes], of: str) -> list[str]:
+    """Writes the files, says which names were taken, and gives the paths."""
+    paths = [str(outputs.folder / outputs.write(name, data, of)) for name, data in files.items()]
+    outputs.tell()
+    return paths
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> bytes:
+    """CSV in UTF-8; a name that is no text is written with backslashes."""
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, list(rows[0]))
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _command(name: str, workdir: str, inputs: Sequence[str], *others: Any) -> str:
+    """What is the same when the same command is given again."""
+    return repr([name, os.path.abspath(workdir), [os.path.abspath(path) for path in inputs], *others])
 
 
 def _between(ends: Float[Array, "2 e"], count: int) -> Float[Array, "n e"]:
@@ -115,14 +145,18 @@ def _between(ends: Float[Array, "2 e"], count: int) -> Float[Array, "n e"]:
 
 def interpolate(
     workdir: str, inputs: Sequence[str], domain: str, output: str, count: int = 8, step: int | None = None
-) -> None:
+) -> list[str]:
     """Draws, in every domain, the embeddings on the straight line between those of two pictures.
 
     Writes `output/interpolation.png`: a row a domain, from the first picture's embedding to the second's.
 
+    Returns:
+      the file, which has another name where that one was taken.
+
     Raises:
       ValueError: not two pictures, or the method does not draw from embeddings alone.
     """
+    outputs = Outputs(output)
     run = load_run(workdir, step)
     _check_domain(run, "--domain", domain)
     if count < 2:
@@ -130,18 +164,18 @@ def interpolate(
     method = run.method
     if not isinstance(method, Generates):
         raise _lacks(run, "pictures of embeddings alone", "xgan, baselines.dtn or baselines.acgan")
-    names, images = read_inputs(run, inputs, domain)
+    names, images, refused = read_inputs(run, inputs, domain, outputs)
     if len(names) != 2:
-        raise ValueError(f"--input gives {len(names)} pictures: the way between two is drawn.")
+        why = f" ({refused[0]['file']!r} is refused, {refused[0]['reason']})" if refused else ""
+        raise ValueError(f"--input gives {len(names)} pictures{why}: the way between two is drawn.")
     z = _between(jnp.asarray(_embeddings(run, images, domain)), count)
     domains = run.config.data.domains
     drawn = jax.jit(lambda p, e, z: {d: to_uint8(method.generate(p, e, z, d)) for d in domains})(
         run.params, run.extra, z
     )
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    sheet = grid.tile(np.stack([np.asarray(drawn[d]) for d in domains]))
-    grid.save_png(str(folder / "interpolation.png"), sheet)
+    sheet = pictures.encode(grid.tile(np.stack([np.asarray(drawn[d]) for d in domains])), "png")
+    of = _command("interpolate", workdir, inputs, domain, count, step)
+    return _written(outputs, {"interpolation.png": sheet}, of)
 
 
 def mix_style(
@@ -151,14 +185,18 @@ def mix_style(
     output: str,
     count: int = 5,
     step: int | None = None,
-) -> None:
+) -> list[str]:
     """Draws pictures in styles from their own domain's to the target's (Twin-GAN's mixed normalisation).
 
     Writes `output/styles.png`: a row a picture; itself, then `count` styles, the target's last.
 
+    Returns:
+      the file, which has another name where that one was taken.
+
     Raises:
       ValueError: the method's domains are not styles.
     """
+    outputs = Outputs(output)
     run = load_run(workdir, step)
     source, target = split_direction(direction, run.config.data.domains)
     if count < 2:
@@ -166,7 +204,7 @@ def mix_style(
     method = run.method
     if not isinstance(method, Mixes):
         raise _lacks(run, "style to mix", "baselines.twingan")
-    _, images = read_inputs(run, inputs, source)
+    _, images, _ = read_inputs(run, inputs, source, outputs)
 
     @jax.jit
     def at(params: Any, extra: Any, amount: Array, x: Array) -> Array:
@@ -174,8 +212,7 @@ def mix_style(
 
     amounts = np.linspace(0, 1, count)
     drawn = [in_batches(functools.partial(at, run.params, run.extra, a), images, 32) for a in amounts]
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
     sheet = grid.tile(np.stack([images, *drawn], 1))
-    titles = [source, *(f"{round(100 * a)}%" for a in amounts)]
-    grid.save_png(str(folder / "styles.png"), grid.titled(sheet, titles))
+    sheet = grid.titled(sheet, [source, *(f"{round(100 * a)}%" for a in amounts)])
+    of = _command("mix-style", workdir, inputs, direction, count, step)
+    return _written(outputs, {"styles.png": pictures.encode(sheet, "png")}, of)

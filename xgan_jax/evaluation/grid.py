@@ -1,6 +1,7 @@
 """Picture grids: real pictures, and translations with their input, reconstruction and round trip."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,7 +11,9 @@ from jaxtyping import Array, Float, UInt8
 from PIL import Image, ImageDraw
 
 from xgan_jax.data.augment import to_float, to_uint8
+from xgan_jax.data.pictures import encode
 from xgan_jax.method import Attends, Method
+from xgan_jax.outputs import put
 
 Picture = UInt8[np.ndarray, "_ _ 3"]  # of any height and width
 Pictures = UInt8[np.ndarray, "_ s s 3"]
@@ -119,5 +122,5 @@ def translations(
 
 
 def save_png(path: str, picture: Picture) -> None:
-    """Writes a PNG file."""
-    Image.fromarray(picture).save(path)
+    """Writes a PNG file, whole or not at all; what was there is replaced."""
+    put(Path(path), encode(picture, "png"))

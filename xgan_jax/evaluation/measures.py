@@ -20,6 +20,7 @@ from xgan_jax.evaluation.figures import PAIRS, Measuring, embedding_figures, emb
 from xgan_jax.evaluation.testset import TestSet
 from xgan_jax.evaluation.translate import compiled_translator, translate_all
 from xgan_jax.method import Method
+from xgan_jax.outputs import Outputs
 from xgan_jax.progress import tracked
 from xgan_jax.readers.features import FeatureNetwork, inception
 from xgan_jax.readers.judge import load_judge
@@ -63,6 +64,7 @@ def measure(
         if name not in METRICS:
             raise ValueError(f"the metric {name!r} is unknown: use {', '.join(METRICS)} or all.")
     workdir = Path(workdir)
+    outputs = Outputs(out if out is not None else workdir / "eval")
     run = load_run(workdir, step, best, data)
     test = TestSet(run.config.data, count)
     metrics = _possible(metrics, test, inception_weights, force_fid)
@@ -85,9 +87,10 @@ def measure(
         report["embedding"] = embedding_figures(z)
         neighbours = {f"{s}2{t}": distances.nearest(z[s][:8], z[t], 6) for s, t in directions}
     report["how"] = _how(measuring, workdir, best)
-    folder = Path(out) if out is not None else workdir / "eval"
-    _write(folder, report)
-    page.write(folder / "index.html", workdir, report, cases, test.pictures, neighbours)
+    outputs.write("metrics.json", (json.dumps(report, indent=2) + "\n").encode(), of="measures")
+    html = page.make(workdir, report, cases, test.pictures, neighbours)
+    outputs.write("index.html", html.encode(), of="measures")
+    outputs.tell()
     return report
 
 
@@ -144,14 +147,6 @@ def _how(measuring: Measuring, workdir: Path, best: bool) -> dict[str, Any]:
         "versions": {"xgan_jax": __version__, "jax": jax.__version__, "numpy": np.__version__},
         "device": jax.devices()[0].device_kind,
     }
-
-
-def _write(folder: Path, report: Mapping[str, Any]) -> None:
-    """`metrics.json`, all or nothing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "metrics.json.partial"
-    partial.write_text(json.dumps(report, indent=2) + "\n")
-    partial.replace(folder / "metrics.json")
 
 
 def summary(report: Mapping[str, Any]) -> str:

@@ -184,15 +184,14 @@ def _extremes(cases: Mapping[str, Cases]) -> list[str]:
     return parts
 
 
-def write(
-    path: Path,
+def make(
     workdir: Path,
     report: Mapping[str, Any],
     cases: Mapping[str, Cases],
     pictures: Mapping[str, Pictures],
     neighbours: Mapping[str, Int[np.ndarray, "n k"]],
-) -> None:
-    """Writes the page; everything is inside it, nothing is loaded from elsewhere.
+) -> str:
+    """The page as HTML; everything is inside it, nothing is loaded from elsewhere.
 
     Args:
       report: the content of `metrics.json`.
@@ -209,4 +208,4 @@ def write(
     parts.append(_timeline(workdir, size))
     parts.append(f'<h2>Curves</h2><div class="charts">{"".join(_curves(workdir))}</div>')
     parts.append(f"<h2>How it was measured</h2>{_table([['', ''], *_flat(report['how']).items()])}")
-    path.write_text("\n".join(parts) + "\n")
+    return "\n".join(parts) + "\n"

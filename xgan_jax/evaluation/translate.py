@@ -4,8 +4,9 @@ import functools
 import itertools
 import json
 import os
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from xgan_jax import __version__
 from xgan_jax.data import pictures, pipeline
 from xgan_jax.data.augment import to_float, to_uint8
 from xgan_jax.data.batches import in_batches
+from xgan_jax.data.inputs import Inputs
+from xgan_jax.data.listing import say_refused
 from xgan_jax.evaluation import grid
 from xgan_jax.method import Embeds, Extra, Follows, Images, Params
-from xgan_jax.progress import tracked
+from xgan_jax.outputs import Outputs, same_name
 from xgan_jax.runs.load import Run, load_run
 
 Pictures = UInt8[np.ndarray, "_ s s 3"]
@@ -88,10 +91,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Draws what a run makes of `count` pictures of each domain's test split.
 
-    Writes into `out` (default `workdir/eval`): for each direction `SOURCE2TARGET.png` with input,
-    reconstruction, translation and round trip, `start_and_now.png` (the run's first and last grids side
-    by side), with `singles` also every translation as a picture of its own, and `eval.json`, which says
-    what was evaluated.
+    Writes into `out` (default `workdir/eval`), over nothing but what was written there before: for each
+    direction `SOURCE2TARGET.png` with input, reconstruction, translation and round trip, `start_and_now.png`
+    (the run's first and last grids side by side), with `singles` also every translation as a picture of its
+    own, and `eval.json`, which says what was evaluated.
 
     Returns:
       the content of `eval.json`.
@@ -101,7 +104,7 @@ def evaluate(
       ValueError: the data are not there.
     """
     workdir = Path(workdir)
-    folder = Path(out) if out is not None else workdir / "eval"
+    outputs = Outputs(out if out is not None else workdir / "eval")
     run = load_run(workdir, step, best, data)
     where = run.config.data
     in_split = {domain: counts[where.test_split] for domain, counts in pipeline.picture_counts(where).items()}
@@ -110,11 +113,10 @@ def evaluate(
         domain: pipeline.read_pictures(where, domain, where.test_split, indices[domain])
         for domain in where.domains
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    written = _draw_grids(run, tests, folder)
-    written += _draw_start_and_now(workdir / "samples", folder)
+    written = _draw_grids(run, tests, outputs)
+    written += _draw_start_and_now(workdir / "samples", outputs)
     if singles:
-        written += _draw_singles(run, tests, indices, folder)
+        written += _draw_singles(run, tests, indices, outputs)
     report = {
         "workdir": str(workdir),
         "step": run.step,
@@ -128,8 +130,14 @@ def evaluate(
         "written": written,
         "versions": {"xgan_jax": __version__, "jax": jax.__version__},
     }
-    (folder / "eval.json").write_text(json.dumps(report, indent=2) + "\n")
+    _write_report(outputs, "eval.json", report)
+    outputs.tell()
     return report
+
+
+def _write_report(outputs: Outputs, name: str, report: Mapping[str, Any]) -> str:
+    """A JSON file, in the place of the command's last one; its name."""
+    return outputs.write(name, (json.dumps(report, indent=2) + "\n").encode(), of=name)
 
 
 def _spread(total: int, count: int) -> list[int]:
@@ -137,16 +145,17 @@ def _spread(total: int, count: int) -> list[int]:
     return [int(i) for i in np.linspace(0, total - 1, min(total, count)).round()]
 
 
-def _draw_grids(run: Run, tests: Mapping[str, Pictures], folder: Path) -> list[str]:
+def _draw_grids(run: Run, tests: Mapping[str, Pictures], outputs: Outputs) -> list[str]:
     """A grid a direction; the names of the files."""
     sampler = grid.make_sampler(run.method, run.config.data.domains)
     sheets = grid.translations(sampler, run.params, run.extra, tests)
-    for direction, sheet in sheets.items():
-        grid.save_png(str(folder / f"{direction}.png"), sheet)
-    return [f"{direction}.png" for direction in sheets]
+    return [
+        outputs.write(f"{direction}.png", pictures.encode(sheet, "png"), of="eval")
+        for direction, sheet in sheets.items()
+    ]
 
 
-def _draw_start_and_now(samples: Path, folder: Path) -> list[str]:
+def _draw_start_and_now(samples: Path, outputs: Outputs) -> list[str]:
     """The run's first and last grids side by side, where it has both; the names of the files."""
     sheets = sorted(samples.glob("step_*.png"))
     first = samples / "step_0000000.png"
@@ -155,32 +164,31 @@ def _draw_start_and_now(samples: Path, folder: Path) -> list[str]:
     start, now = (pictures.decode(path.read_bytes()) for path in (first, sheets[-1]))
     last_step = int(sheets[-1].stem.removeprefix("step_"))
     both = [grid.titled(start, ["step 0"]), grid.titled(now, [f"step {last_step}"])]
-    grid.save_png(str(folder / "start_and_now.png"), grid.beside(both, gap=24))
-    return ["start_and_now.png"]
+    sheet = grid.beside(both, gap=24)
+    return [outputs.write("start_and_now.png", pictures.encode(sheet, "png"), of="eval")]
 
 
 def _draw_singles(
-    run: Run, tests: Mapping[str, Pictures], indices: Mapping[str, Sequence[int]], folder: Path
+    run: Run, tests: Mapping[str, Pictures], indices: Mapping[str, Sequence[int]], outputs: Outputs
 ) -> list[str]:
     """Every translation under its picture's number, a folder a direction; the names of the folders."""
     translator = compiled_translator(run.method.translate)
     written = []
     for source, target in itertools.permutations(run.config.data.domains, 2):
-        of_direction = folder / f"{source}2{target}"
-        of_direction.mkdir(exist_ok=True)
         results = translate_all(translator, run.params, run.extra, tests[source], source, target)
         for i, picture in zip(indices[source], results, strict=True):
-            grid.save_png(str(of_direction / f"{i:06d}.png"), picture)
-        written.append(f"{of_direction.name}/")
+            name = f"{source}2{target}/{i:06d}.png"
+            outputs.write(name, pictures.encode(picture, "png"), of="eval")
+        written.append(f"{source}2{target}/")
     return written
 
 
 def _output_names(names: Sequence[str]) -> dict[str, str]:
     """File to PNG name, keeping folders; a.jpg and a.png become a.jpg.png and a.png.png."""
-    plain = [str(Path(name).with_suffix(".png")) for name in names]
-    return {
-        name: png if plain.count(png) == 1 else f"{name}.png" for name, png in zip(names, plain, strict=True)
-    }
+    # "Mr. Smith" has no ending.
+    plain = {name: re.sub(r"(?<=[^/])\.[A-Za-z0-9]{1,5}$", "", name) + ".png" for name in names}
+    alike = Counter(same_name(png) for png in plain.values())
+    return {name: png if alike[same_name(png)] == 1 else f"{name}.png" for name, png in plain.items()}
 
 
 def translate_files(
@@ -197,70 +205,84 @@ def translate_files(
 
     Pictures of any size and format are cropped by the rule of the training data (`crop` "auto": the rule
     is in the checkpoint) and resized to the training size, the size of what comes out. Every
-    file comes out under its own name, or stands in `output/translate.json` with the reason why not. With
-    `reference`, a picture file of the target domain, translations follow it as the method can.
+    file comes out under its own name, or stands in `output/translate.json` with the reason why not. Nothing
+    there is written over but what the same command wrote before; such a file in `input` is not translated
+    again. With `reference`, a picture file of the target domain, translations follow it as the method can.
 
     Returns:
-      the content of `translate.json`: {"found", "translated", "refused": [{"file", "reason"}], ...}.
+      the content of `translate.json`: {"found", "translated", "written": {file: its PNG},
+      "refused": [{"file", "reason"}], "ignored": [files that are no pictures by their names], ...}.
 
     Raises:
-      FileNotFoundError: `input` does not exist. ValueError: no pictures there, unknown direction, or the
-        method follows no reference.
+      FileNotFoundError: `input` does not exist. ValueError: no pictures there, or none could be translated,
+        unknown direction, or the method follows no reference.
       CheckpointError: as `load_run`.
     """
+    outputs = Outputs(output)
+    inputs = Inputs(input, outputs.made)
     run = load_run(workdir, step)
     source, target = split_direction(direction, run.config.data.domains)
     rule = run.crop[source] if crop == "auto" else crop
-    size = run.config.data.size
-    read = reader(Path(input))
-    names = _output_names(list(read))
-    if not names:
-        raise ValueError(f"{input} holds no files: give a picture, a folder or a zip of pictures.")
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
     translator = compiled_translator(
         run.method.translate if reference is None else _following(run, reference, target)
     )
-    refused: list[dict[str, str]] = []
-    readable = _readable(read, size, rule, refused)
-    while batch := dict(itertools.islice(readable, batch_size)):
-        images = np.stack(list(batch.values()))
-        results = translate_all(translator, run.params, run.extra, images, source, target, batch_size)
-        for name, picture in zip(batch, results, strict=True):
-            path = folder / names[name]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            grid.save_png(str(path), picture)
-    translated = len(names) - len(refused)
+    # What is the same when the same command is given again.
+    command = [os.path.abspath(workdir), step, direction, crop, reference and os.path.abspath(reference)]
+    names, written = _output_names(inputs.names), dict[str, str]()
+    readable = inputs.read(run.config.data.size, rule, "translating")
+    batches = iter(lambda: dict(itertools.islice(readable, batch_size)), {})
+    for name, picture in _translated(translator, run, batches, source, target, batch_size):
+        of = repr([*command, inputs.whole_path(name)])
+        try:
+            written[name] = outputs.write(names[name], pictures.encode(picture, "png"), of)
+        except ValueError as error:
+            inputs.refuse(name, str(error))
     report = {
         "workdir": workdir,
         "step": run.step,
         "direction": direction,
         "crop": rule,
-        "size": size,
+        "size": run.config.data.size,
         "reference": reference,
-        "found": len(names),
-        "translated": translated,
-        "refused": refused,
+        "found": inputs.found,
+        "translated": len(written),
+        "refused": sorted(inputs.refused, key=lambda entry: entry["file"]),
+        "ignored": inputs.ignored,
+        "written": written,
     }
-    (folder / "translate.json").write_text(json.dumps(report, indent=2) + "\n")
-    print(
-        f"{len(names)} files = {translated} translated + {len(refused)} refused"
-        + (f" (why: {folder / 'translate.json'})" if refused else "")
-    )
+    path = outputs.folder / _write_report(outputs, "translate.json", report)
+    outputs.tell()
+    if not written:
+        raise inputs.all_refused()
+    _say_sums(report, path)
     return report
 
 
-def _readable(
-    read: Mapping[str, Callable[[], bytes]], size: int, crop: str, refused: list[dict[str, str]]
+def _translated(
+    translator: Callable[..., Array],
+    run: Run,
+    batches: Iterable[Mapping[str, np.ndarray]],
+    source: str,
+    target: str,
+    batch_size: int,
 ) -> Iterator[tuple[str, UInt8[np.ndarray, "s s 3"]]]:
-    """Names and pictures, cropped and resized; those that cannot be read are added to `refused`."""
-    for name, of_file in tracked(read.items(), len(read), "translating", "pictures"):
-        try:
-            image = pictures.crop_resize(pictures.decode(of_file()), size, crop)
-        except (pictures.PictureError, OSError) as error:
-            refused.append({"file": name, "reason": str(error)})
-            continue
-        yield name, image
+    """Names and translations of pictures by name, of which each of `batches` has at most `batch_size`."""
+    for batch in batches:
+        images = np.stack(list(batch.values()))
+        results = translate_all(translator, run.params, run.extra, images, source, target, batch_size)
+        yield from zip(batch, results, strict=True)
+
+
+def _say_sums(report: Mapping[str, Any], path: Path) -> None:
+    """Prints what became of the files; `path` is the report's."""
+    refused, ignored = report["refused"], report["ignored"]
+    for entry in refused[:5]:
+        say_refused(entry["file"], entry["reason"])
+    print(
+        f"{report['found']} files = {report['translated']} translated + {len(refused)} refused"
+        + (f" (why: {path})" if refused else "")
+        + (f"; {len(ignored)} that are no pictures to translate" if ignored else "")
+    )
 
 
 def _following(run: Run, reference: str, target: str) -> Translate:
@@ -281,18 +303,3 @@ def _following(run: Run, reference: str, target: str) -> Translate:
         return method.translate_like(params, extra, images, followed, source, target)
 
     return translate
-
-
-def reader(path: Path) -> dict[str, Callable[[], bytes]]:
-    """{name: function that reads the file}, in the order of names; hidden files are left out."""
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        return {str(p.relative_to(path)): p.read_bytes for p in files}
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: --input is a picture, a folder or a zip.")
-    if zipfile.is_zipfile(path):
-        archive = zipfile.ZipFile(path)
-        members = sorted(i.filename for i in archive.infolist() if not i.is_dir())
-        safe = [m for m in members if not Path(m).is_absolute() and ".." not in Path(m).parts]
-        return {member: functools.partial(archive.read, member) for member in safe}
-    return {path.name: path.read_bytes}

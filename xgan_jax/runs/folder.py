@@ -4,6 +4,7 @@ import datetime
 import fcntl
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from xgan_jax import config as configs
 from xgan_jax.config import Config
 from xgan_jax.progress import say
 
+# What training writes beside config.json, from its start on.
+_WRITTEN = ("run.json", "networks.txt", "metrics.jsonl", "reals.png", "samples/step_0000000.png")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -25,13 +28,14 @@ def held(workdir: Path) -> Iterator[None]:
     """The run's folder, made where it is missing, against a second training process.
 
     Raises:
-      ValueError: another process trains in it.
+      ValueError: another process trains in it, or it holds files of something else that a run writes over.
     """
     if jax.process_index() != 0:
         yield
         return
+    _check_free(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / ".lock").open("w") as lock:
+    with (workdir / ".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -40,6 +44,22 @@ def held(workdir: Path) -> Iterator[None]:
                 "stop it first, or give this one another --workdir."
             ) from None
         yield
+
+
+def _check_free(workdir: Path) -> None:
+    try:
+        if "method" in json.loads((workdir / "config.json").read_text()):
+            return
+        others = ["config.json"]
+    except FileNotFoundError:
+        others = [name for name in _WRITTEN if os.path.lexists(workdir / name)]
+    except (ValueError, TypeError):
+        others = ["config.json"]
+    if others:
+        raise ValueError(
+            f"{workdir} is no run, but has a file {others[0]}, where a run writes its own: "
+            "give another --workdir."
+        )
 
 
 def check_config(workdir: Path, config: Config) -> None:

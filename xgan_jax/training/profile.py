@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax.profiler import ProfileData
 
+from xgan_jax.outputs import Outputs
+
 WARM_UP, TIMED, TRACED = 4, 16, 16  # calls; 16 hold one lazy penalty
 CALLS = WARM_UP + TIMED + TRACED + 2  # that a run must have left
 _PARTS = ("penalty", "augmentation", "gather", "update")
@@ -139,6 +141,5 @@ class Profile:
             "What players share (the translations) is computed once and counted for one of them. The trace "
             "lies beside this page, for TensorBoard or Perfetto.",
         ]
-        path = self.folder / "summary.md"
-        path.write_text("\n".join(lines) + "\n")
-        return str(path)
+        page = "\n".join(lines) + "\n"
+        return str(self.folder / Outputs(self.folder).write("summary.md", page.encode(), of="profile"))
