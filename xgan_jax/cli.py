@@ -53,7 +53,8 @@ An interrupted prepare leaves OUT.partial; the same command goes on from there.
 _TRANSLATE = """\
 Translates a picture, or every picture of a folder or zip, with a trained run. Pictures of any size go
 in, cropped as the training pictures were; PNGs of the training size come out, one for each file, and
-OUTPUT/translate.json names those that could not be read.
+OUTPUT/translate.json names those that could not be read. Nothing is written over but what the same command
+wrote there before: where another file has the name, me.png becomes me-2.png.
 
 examples:
   xgan translate --workdir runs/my_run --input me.jpg --output out --direction face2anime

@@ -116,6 +116,8 @@ class Outputs:
             if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ):
                 raise
             raise ValueError(f"no file can have its name where it should go ({error.strerror})") from None
+        except RecursionError:
+            raise ValueError("no file can have its name where it should go (too many folders)") from None
         self._given.add(same_name(free))
         if free != name:
             self._numbered.append((name, free))

@@ -127,3 +127,17 @@ def test_dataset_is_not_drawn_over(tmp_path: Path, capsys: pytest.CaptureFixture
     with pytest.raises(ValueError, match="delete it or give another --out"):
         draw_dataset(out, count=3, test_count=1, size=32)
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_what_an_interruption_left_is_taken_up_and_nothing_else(tmp_path: Path) -> None:
+    partial = tmp_path / "drawn.partial"
+    partial.mkdir()
+    (partial / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"drawn\.partial is in the way and was not drawn here"):
+        draw_dataset(tmp_path / "drawn", count=2, test_count=1, size=32)
+    assert (partial / "mine.txt").read_text() == "mine"
+    (partial / "mine.txt").rename(partial / ".drawing")
+    draw_dataset(tmp_path / "drawn", count=2, test_count=1, size=32)
+    assert sorted(p.name for p in (tmp_path / "drawn").iterdir()) == [
+        *("dataset.json", "testA", "testB", "trainA", "trainB"),
+    ]

@@ -1,6 +1,7 @@
 """Neighbours, interpolations and mixed styles, of a method whose every part is known."""
 
 import csv
+import json
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -125,3 +126,86 @@ def test_a_method_without_the_part_says_so(use, tmp_path: Path, capsys: pytest.C
     ):
         assert cli.main([command, *common, *options]) == 2
         assert sentence in capsys.readouterr().err, command
+
+
+def photos(folder: Path, *values: int) -> dict[Path, bytes]:
+    folder.mkdir()
+    paths = [saved(folder / f"{v}.png", np.full((40, 40, 3), v, np.uint8)) for v in values]
+    return {Path(path): Path(path).read_bytes() for path in paths}
+
+
+def test_translating_a_folder_into_itself_keeps_the_photos(use, tmp_path: Path, capsys) -> None:
+    """And again: what was made is not translated, but made anew; other files of the user's stay too."""
+    use(BARE)
+    kept = photos(tmp_path / "p", 40, 90) | {tmp_path / "p/translate.json": b"mine"}
+    (tmp_path / "p/translate.json").write_bytes(b"mine")
+    arguments = [
+        "translate",
+        "--workdir",
+        "w",
+        "--input",
+        str(tmp_path / "p"),
+        "--output",
+        str(tmp_path / "p"),
+    ]
+    for direction, report, names in (
+        ("face2anime", "translate-2.json", ["40-2.png", "90-2.png"]),
+        ("face2anime", "translate-2.json", ["40-2.png", "90-2.png"]),
+        ("anime2face", "translate-2.json", ["40-3.png", "90-3.png"]),
+    ):
+        assert cli.main([*arguments, "--direction", direction]) == 0
+        said = json.loads((tmp_path / "p" / report).read_text())
+        assert list(said["written"].values()) == names and said["found"] == said["translated"] == 2
+        assert "'40.png' in" in (out := capsys.readouterr().out) and f"written as {names[0]!r}" in out
+    assert all(path.read_bytes() == data for path, data in kept.items())
+    assert np.asarray(Image.open(tmp_path / "p/40-2.png"))[0, 0, 0] == 215
+    assert len(list((tmp_path / "p").glob("*.png"))) == 6
+
+
+def test_pictures_of_one_name_come_out_under_several(use, tmp_path: Path) -> None:
+    use(BARE)
+    kept = photos(tmp_path / "p", 1, 2)
+    data = next(iter(kept.values()))
+    for name in ("a.jpg", "a.png", "a.jpg.png", "A.JPG", "Mr. Smith", "v1.2"):
+        (tmp_path / "p" / name).write_bytes(data)
+    arguments = ["--input", str(tmp_path / "p"), "--output", str(tmp_path / "o"), "--direction", "face2anime"]
+    assert cli.main(["translate", "--workdir", "w", *arguments]) == 0
+    written = json.loads((tmp_path / "o/translate.json").read_text())["written"]
+    assert len({name.casefold() for name in written.values()}) == len(written) == 8
+    assert written["Mr. Smith"] == "Mr. Smith.png" and written["1.png"] == "1.png"
+
+
+def test_who_gave_only_damaged_files_hears_of_it(use, tmp_path: Path, capsys) -> None:
+    use(WHOLE)
+    (tmp_path / "p").mkdir()
+    for name, data in {"a.jpg": b"<html>", "b.png": b"", "c.txt": b"x"}.items():
+        (tmp_path / "p" / name).write_bytes(data)
+    common = ["--workdir", "w", "--input", str(tmp_path / "p"), "--output", str(tmp_path / "o")]
+    for command, options in (
+        ("translate", ["--direction", "face2anime"]),
+        ("neighbours", ["--domain", "face", "--among", "anime"]),
+        ("interpolate", ["--domain", "face"]),
+        ("mix-style", ["--direction", "face2anime"]),
+    ):
+        assert cli.main([command, *common, *options]) == 2
+        error = capsys.readouterr().err
+        assert "none of 2 files can be used, 'a.jpg': the file is HTML" in error and error.count("\n") == 1
+    report = json.loads((tmp_path / "o/translate.json").read_text())
+    assert (report["found"], report["translated"], report["ignored"]) == (2, 0, ["c.txt"])
+    assert [entry["file"] for entry in report["refused"]] == ["a.jpg", "b.png"]
+
+
+def test_a_refused_file_is_named_beside_what_is_drawn(use, tmp_path: Path, capsys) -> None:
+    use(WHOLE)
+    photos(tmp_path / "p", 40, 90)
+    (tmp_path / "p/bad.jpg").write_bytes(b"<html>")
+    common = ["--workdir", "w", "--domain", "face", "--output", str(tmp_path / "p")]
+    for command in (["interpolate"], ["neighbours", "--among", "anime"]):
+        for _ in range(2):  # what was drawn is no picture to start from
+            assert cli.main([*command, *common, "--input", str(tmp_path / "p")]) == 0
+            assert "refused 'bad.jpg': the file is HTML" in capsys.readouterr().out
+    assert cli.main(["interpolate", *common, "--input", f"{tmp_path}/p/40.png", f"{tmp_path}/p/bad.jpg"]) == 2
+    assert "gives 1 pictures ('bad.jpg' is refused, the file is HTML" in capsys.readouterr().err
+    drawn = [f"{tmp_path}/p/{name}.png" for name in (40, 90)]
+    assert cli.main(["interpolate", *common, "--input", *drawn]) == 0
+    assert "interpolation-2.png" in capsys.readouterr().out.splitlines()[-1], "of other pictures"

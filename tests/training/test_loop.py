@@ -261,6 +261,15 @@ def test_two_processes_cannot_share_a_folder(records: Path, tmp_path: Path) -> N
         loop.train(run_config(records), tmp_path / "run")
 
 
+@pytest.mark.parametrize("name", ["reals.png", "config.json", "samples/step_0000000.png", "run.json"])
+def test_a_folder_of_other_files_is_no_run(records: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("[]")
+    with pytest.raises(ValueError, match=f"is no run, but has a file {name}, where a run writes its own"):
+        loop.train(run_config(records), tmp_path)
+    assert (tmp_path / name).read_text() == "[]" and not (tmp_path / ".lock").exists()
+
+
 def test_batch_that_devices_cannot_share(records: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"batch_size is 9, which 8 devices"):
         loop.train(run_config(records, run__batch_size=9), tmp_path / "run")

@@ -23,7 +23,7 @@ _METHOD_NAMES = {
     98: "ppmd",
 }  # those that archivers write and we do not read
 _ENCRYPTED, _UTF8 = 1 << 0, 1 << 11  # flags of a member
-_PIECE = 4096  # compressed bytes; bzip2 and lzma unpack them all at once, to some 100 MB at most
+_PIECE = 32  # bytes of bzip2 and lzma, which unpack at once all that they are given: 40 can become 46 MB
 # What zipfile and the decompressors raise on damage.
 _DAMAGE = (
     *(OSError, EOFError, ValueError, RuntimeError, OverflowError),
@@ -76,6 +76,8 @@ class Zip:
         with self._zip.open(member) as file:
             if member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 return file.read(member.file_size + 1)
+            assert isinstance(file, zipfile.ZipExtFile)
+            file.MIN_READ_SIZE = _PIECE
             return b"".join(iter(lambda: file.read(_PIECE), b""))
 
     def listing(self) -> Listing:
