@@ -311,7 +311,7 @@ def _neighbours(args: argparse.Namespace) -> None:
         args.workdir, args.input, args.domain, args.among, args.output, args.count, args.step
     )
     for row in rows:
-        file = row["file"].encode("utf-8", "backslashreplace").decode()
+        file = row["file"] if row["file"].isprintable() else repr(row["file"])
         print(f"{file}  {row['rank']}.  {args.among} {row['picture']}  {row['distance']:.3f}")
     print(*files, sep=", ")
 

@@ -278,15 +278,17 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_outputs_of_earlier_commands_are_no_inputs(tmp_path: Path) -> None:
-    """In the folder that this command writes into, and in any below the one that is given; not if just that
-    folder is given, to another command."""
+    """Neither of this command nor of another, in the folder that is given or below it; but where there is
+    nothing else, they are meant."""
     photos = written(tmp_path / "photos", {"me.png": PNG})
     for folder in (photos, photos / "out", photos / "earlier"):
         Outputs(folder).write("mine.png", PNG, "translate")
     read, _, ignored = opened(photos, Outputs(photos).made)
     assert read == ["me.png"] and {"mine.png", "out/mine.png", "earlier/mine.png"} < set(ignored)
-    assert opened(photos, Outputs(photos / "out").made)[0] == ["me.png", "mine.png"]
+    assert opened(photos)[0] == open_source(str(photos)).names == ["me.png"]
     assert opened(photos / "out")[0] == ["mine.png"]
+    with pytest.raises(ValueError, match=r"holds no pictures \(2 other files\)"):
+        opened(photos / "out", Outputs(photos / "out").made)
     written(photos, {"out/mine.png": PNG + b"changed"})
     assert "out/mine.png" in opened(photos, Outputs(photos).made)[0]
 

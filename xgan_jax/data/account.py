@@ -102,7 +102,7 @@ def say_sums(name: str, report: Mapping[str, Any]) -> None:
         print(f"  and {len(refused) - 5} more, in report.json")
     if report["ignored"]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in report["ignored"].items())
-        print(f"  no pictures by their names, not counted: {kinds}")
+        print(f"  no pictures by their names or made by xgan, not counted: {kinds}")
     if report["duplicates"]:
         first = report["duplicates"][0]
         print(

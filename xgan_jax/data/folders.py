@@ -41,15 +41,15 @@ class Folder:
         return data
 
     def listing(self) -> Listing:
-        """All files; reads none. What commands wrote into a folder inside is no picture to start from."""
+        """All files; reads none. What commands wrote among them is no picture to start from, unless there is
+        nothing else."""
         listing = Listing(self.where)
         waiting = [part for part in self._parts if (self.where / part).is_dir()]
         while waiting:
             waiting += self._list(listing, waiting.pop())
-        for name in listing.ignored[:]:
-            folder, _, last = name.rpartition("/")
-            if last == LEDGER and folder:
-                self._leave_out_outputs(listing, folder)
+        made = self._made(listing)
+        if len(made) < len(listing.names):
+            listing.leave_out(made)
         listing.sort()
         return listing
 
@@ -86,10 +86,16 @@ class Folder:
         else:
             listing.refuse(name, _SPECIAL)
 
-    def _leave_out_outputs(self, listing: Listing, folder: str) -> None:
-        ledger, inside = Ledger(self.where / folder), f"{folder}/"
-        names = [name for name in listing.names if name.startswith(inside)]
-        listing.leave_out(n for n in names if ledger.made_of(n.removeprefix(inside)) is not None)
+    def _made(self, listing: Listing) -> set[str]:
+        """Those of the pictures that commands wrote, as the ledgers among them say."""
+        made = set()
+        for path in listing.ignored:
+            folder, _, last = path.rpartition("/")
+            if last == LEDGER:
+                ledger, inside = Ledger(self.where / folder), f"{folder}/" if folder else ""
+                names = [name for name in listing.names if name.startswith(inside)]
+                made |= {n for n in names if ledger.made_of(n.removeprefix(inside)) is not None}
+        return made
 
 
 class OneFile(Folder):

@@ -114,6 +114,7 @@ class Zip:
             listing.refuse(member.filename, "it has no name")
         elif is_litter(name):
             listing.ignored.append(name)
+            self._members.setdefault(name, member)
         elif (reason := _why_not(member)) is not None:
             listing.refuse(name, reason)
         elif id(member) in overlaid:

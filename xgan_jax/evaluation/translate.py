@@ -281,7 +281,7 @@ def _say_sums(report: Mapping[str, Any], path: Path) -> None:
     print(
         f"{report['found']} files = {report['translated']} translated + {len(refused)} refused"
         + (f" (why: {path})" if refused else "")
-        + (f"; {len(ignored)} that are no pictures to translate" if ignored else "")
+        + (f"; {len(ignored)} left out, no pictures by their names or made by xgan" if ignored else "")
     )
 
 
