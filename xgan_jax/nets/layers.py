@@ -448,7 +448,7 @@ def largest(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
     """The largest value of each channel. Places that share it share its gradient, as of `x.max((1, 2))`.
 
     A compiler that computes `x` anew for the gradient may round it otherwise, so that no place equals the
-    largest any more; `max`'s own gradient is then 0 / 0. Here a place is one of the largest within 1e-6.
+    largest any more; `max`'s own gradient is then 0 / 0. Here it goes to those within 1e-6 of it.
     """
     return x.max((1, 2))
 
@@ -460,8 +460,9 @@ def _largest_forward(x: Array) -> tuple[Array, Pair]:
 
 def _largest_backward(saved: Pair, g: Array) -> tuple[Array]:
     x, found = saved
-    least = found - 1e-6 * jnp.abs(found)
-    places = (x >= least[:, None, None]).astype(x.dtype)
+    found = found[:, None, None]
+    equal, near = x >= found, x >= found - 1e-6 * jnp.abs(found)
+    places = jnp.where(equal.any((1, 2), keepdims=True), equal, near).astype(x.dtype)
     shared = g / jnp.maximum(places.sum((1, 2)), 1)
     return (shared[:, None, None] * places,)
 
