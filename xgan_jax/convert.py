@@ -16,7 +16,7 @@ from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig
 from xgan_jax.method import Params
 from xgan_jax.nets import from_torch
 from xgan_jax.runs import state as states
-from xgan_jax.runs.checkpoint import Checkpoints
+from xgan_jax.runs.checkpoint import Checkpoints, check_path
 from xgan_jax.torch_weights import read_torch
 
 METHODS = ("cyclegan", "ugatit")
@@ -97,11 +97,13 @@ def convert(
       and batch, no decay.
 
     Raises:
-      ValueError: the weights are of something else, or `out` is a run already.
+      ValueError: the weights are of something else, `out` is a run already, or no checkpoint could be kept
+        there.
       FileNotFoundError: a file is missing.
     """
     a, b = domains
     source, out = Path(source), Path(out)
+    check_path(out)
     if (out / "config.json").exists():
         raise ValueError(f"{out} is a run already: give another --out.")
     networks, found = {"cyclegan": _cyclegan, "ugatit": _ugatit}[method](source, a, b)

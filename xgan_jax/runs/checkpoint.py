@@ -3,28 +3,72 @@
 A checkpoint is three items: "weights" (the moving average and the method's extra state: what
 evaluation needs), "training" (parameters, optimisers, step, key) and "data" (the position in the
 data, JSON). Orbax commits a checkpoint by a rename, so a killed run leaves none half-written; it does
-not notice changed array data, so `manifest.json` with a CRC32C of every file is written into each last.
+not notice changed array data, so `manifest.json` with a CRC32C of every file is written into each last,
+once what it certifies has been found readable.
 """
 
+import contextlib
+import glob
 import json
 import logging
 import os
+import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from jax.experimental import multihost_utils
 
 from xgan_jax.runs.state import TrainState
 
 MANIFEST = "manifest.json"
+LONGEST = 3800  # bytes of a run's path: Linux takes 4,095, and the files of a checkpoint lie deeper
+_ADDRESS = re.compile(r"^/(gs|s3|az|hf)(/|$)|/(gs|s3):(/|$)")  # what Orbax reads as gs://, s3://, ...
+_ARRAYS = ("weights", "training")  # the items that hold any
+
+Shapes = dict[str, tuple[int, ...]]  # {array: its shape}, "params/encoder/conv1/bias"
 
 
 class CheckpointError(ValueError):
     """A checkpoint that was asked for is missing, damaged or of another configuration."""
+
+
+class _Literal(type(epath.Path("/"))):  # type: ignore[misc]
+    """A path that `glob` takes as it stands. Orbax finds the parts of a checkpoint by a pattern behind its
+    path, in which it would read `[`, `*` and `?` of the path as a pattern too: of a run in "xgan [v2]" it
+    merges nothing, and of one in "a*" perhaps what belongs to the run in "ab".
+    """
+
+    def glob(self, pattern: str) -> Iterator["_Literal"]:
+        for name in glob.glob(pattern, root_dir=self):
+            yield self / name
+
+
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Refuses a folder in which no checkpoint could be kept: libraries under Orbax take its name for another.
+
+    Raises:
+      ValueError: one sentence on what is wrong with the path.
+    """
+    whole = os.path.abspath(path)
+    wrong = {
+        "it holds a backslash": "\\" in whole,
+        "it would be taken for an address of cloud storage": _ADDRESS.search(whole) is not None,
+        "it is no valid UTF-8": re.search("[\udc80-\udcff]", whole) is not None,
+        f"it is longer than {LONGEST} bytes": len(os.fsencode(whole)) > LONGEST,
+    }
+    for reason, is_so in wrong.items():
+        if is_so:
+            shown = os.fsencode(whole).decode("utf-8", "replace")
+            raise ValueError(
+                f"no checkpoint can be kept in the path {shown}, for {reason}: take or make another folder."
+            )
 
 
 def _crc32c(path: Path) -> int:
@@ -51,14 +95,20 @@ def write_manifest(folder: Path) -> None:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, or None. One without a manifest (the run was killed in the
-    moment between Orbax's commit and ours) is trusted: its commit was complete."""
+    """What is wrong with a checkpoint, or None. One without a manifest (the run was killed in the moment
+    between Orbax's commit and ours) has no checksums: all of it is read instead."""
     manifest = folder / MANIFEST
-    if not manifest.exists():
-        return None
+    changed = _changed(folder, manifest) if manifest.exists() else None
+    return changed or _unreadable(folder, every_array=not manifest.exists())
+
+
+def _changed(folder: Path, manifest: Path) -> str | None:
+    """What is no longer as the manifest says."""
     try:
         sums = json.loads(manifest.read_text())
     except ValueError:
+        sums = None
+    if not (sums and isinstance(sums, dict)):
         return f"{manifest} is not readable"
     for name, crc in sums.items():
         path = folder / name
@@ -66,6 +116,70 @@ def damage(folder: Path) -> str | None:
             return f"{path} is missing"
         if _crc32c(path) != crc:
             return f"{path} has changed since it was written (checksum)"
+    return None
+
+
+def _unreadable(folder: Path, every_array: bool = False) -> str | None:
+    """Which item of a checkpoint cannot be read, and why: its structure and each array's metadata, on demand
+    every array."""
+    try:
+        for item in _ARRAYS:
+            tree = _stored(folder, item)
+            if every_array:
+                _read(folder / item, tree)
+        _read_data(folder)
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
+def _stored(folder: Path, item: str) -> Any:
+    """The tree of an item as it stands in its folder, arrays as their metadata (`shape`).
+
+    Raises:
+      CheckpointError: there is no such item, or its structure or an array's metadata cannot be read.
+    """
+    with _reading(folder / item):
+        return ocp.StandardCheckpointHandler().metadata(_Literal(folder / item)).tree
+
+
+def _read(folder: Path, tree: Any) -> None:
+    """Reads every array of an item into this machine's memory, and drops it."""
+    on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+    with _reading(folder):
+        ocp.PyTreeCheckpointHandler().restore(
+            _Literal(folder), args=ocp.args.PyTreeRestore(restore_args=on_host)
+        )
+
+
+def _read_data(folder: Path) -> None:
+    with _reading(folder / "data"):
+        ocp.JsonCheckpointHandler().restore(_Literal(folder / "data"))
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raises:
+    CheckpointError: whatever went wrong, with the file or folder that was read."""
+    try:
+        yield
+    except Exception as error:  # Orbax and tensorstore raise errors of every kind
+        raise CheckpointError(f"{path} cannot be read ({' '.join(str(error).split())[:200]})") from error
+
+
+def _shapes(tree: Any) -> Shapes:
+    return {"/".join(map(str, name)): tuple(x.shape) for name, x in ocp.tree.to_flat_dict(tree).items()}
+
+
+def _difference(stored: Shapes, wanted: Shapes) -> str | None:
+    """The first array in which a checkpoint and what is wanted of it differ, in words."""
+    for name in sorted(stored.keys() | wanted.keys()):
+        if name not in wanted:
+            return f"it holds {name} of the shape {stored[name]}, which is not wanted"
+        if name not in stored:
+            return f"it holds no {name}, which is wanted with the shape {wanted[name]}"
+        if stored[name] != wanted[name]:
+            return f"{name} has the shape {stored[name]} in it, and {wanted[name]} is wanted"
     return None
 
 
@@ -93,9 +207,10 @@ class Checkpoints:
     """The checkpoints of one run, newest last; at most `keep` stay."""
 
     def __init__(self, directory: str | os.PathLike[str], keep: int = 3, create: bool = True):
+        check_path(directory)
         self.directory = Path(directory).absolute()
         self._manager = ocp.CheckpointManager(
-            self.directory,
+            _Literal(self.directory),
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep,
                 create=create,
@@ -106,7 +221,8 @@ class Checkpoints:
         # Orbax removes what a killed run left half written in a thread, which nothing but a save waits for:
         # of a run that is refused at once it would outlive the program, and end in a traceback.
         self._manager._maybe_await_cleanup_tmp_directory()
-        self._unlisted: int | None = None  # saved, manifest not written yet
+        # Saved, manifest not written yet: the step, and what the items should hold.
+        self._unlisted: tuple[int, dict[str, Shapes]] | None = None
 
     def steps(self) -> list[int]:
         """Steps with a finished checkpoint, ascending."""
@@ -117,16 +233,17 @@ class Checkpoints:
         if step in self.steps():
             return
         self.wait()
+        weights, training = _weights(state), _training(state)
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                weights=ocp.args.StandardSave(_weights(state)),
-                training=ocp.args.StandardSave(_training(state)),
+                weights=ocp.args.StandardSave(weights),
+                training=ocp.args.StandardSave(training),
                 data=ocp.args.JsonSave(data),
             ),
             force=True,
         )
-        self._unlisted = step
+        self._unlisted = step, {"weights": _shapes(weights), "training": _shapes(training)}
 
     def set_aside_after(self, step: int | None) -> None:
         """Moves checkpoints newer than `step` (all, for None) out of the way of new ones: damaged ones, and a
@@ -144,16 +261,44 @@ class Checkpoints:
             self._manager.reload()
 
     def poll(self) -> None:
-        """Writes the manifest of a background save that has finished; call it now and then."""
+        """Writes the manifest of a background save that has finished; call it now and then.
+
+        Raises: as `wait`.
+        """
         if self._unlisted is not None and not self._manager.is_saving_in_progress():
             self.wait()
 
     def wait(self) -> None:
-        """Returns when everything that was saved is on disk, with its manifest."""
+        """Returns when everything that was saved is on disk, with its manifest.
+
+        Raises:
+          CheckpointError: what was saved cannot be read; it has no manifest.
+        """
         self._manager.wait_until_finished()
-        if self._unlisted is not None and jax.process_index() == 0:
-            write_manifest(self.directory / str(self._unlisted))
-        self._unlisted = None
+        saved, self._unlisted = self._unlisted, None
+        if saved is not None and jax.process_index() == 0:
+            self._certify(*saved)
+
+    def _certify(self, step: int, wanted: dict[str, Shapes]) -> None:
+        """Writes the manifest of a checkpoint that holds what is `wanted` of it."""
+        folder = self.directory / str(step)
+        wrong = _unreadable(folder) or next(
+            (
+                wrong
+                for item in _ARRAYS
+                if (wrong := _difference(_shapes(_stored(folder, item)), wanted[item]))
+            ),
+            None,
+        )
+        if wrong is None:
+            write_manifest(folder)
+            return
+        good = [s for s in self.steps() if (self.directory / str(s) / MANIFEST).exists()]
+        last = f"the last good checkpoint is that of step {good[-1]}" if good else "there is no good one yet"
+        raise CheckpointError(
+            f"the checkpoint of step {step} was saved, but cannot be used: {wrong}; {last}. Check the disk, "
+            "then give the same command again."
+        )
 
     def close(self) -> None:
         """Waits, then releases Orbax's threads."""
@@ -198,12 +343,15 @@ class Checkpoints:
         differ from when it was saved.
 
         Raises:
-          CheckpointError: the checkpoint holds other networks than the configuration describes.
+          CheckpointError: the checkpoint cannot be read, or holds other networks than the configuration
+            describes; the sentence says which.
         """
+        weights, training = _weights(abstract), _training(abstract)
+        self._check_fit(step, weights=weights, training=training)
         restored = self._restore(
             step,
-            weights=ocp.args.StandardRestore(_like(_weights(abstract), sharding)),
-            training=ocp.args.StandardRestore(_like(_training(abstract), sharding)),
+            weights=ocp.args.StandardRestore(_like(weights, sharding)),
+            training=ocp.args.StandardRestore(_like(training, sharding)),
             data=ocp.args.JsonRestore(),
         )
         training, weights = restored["training"], restored["weights"]
@@ -226,9 +374,11 @@ class Checkpoints:
         Raises:
           CheckpointError: as `restore`.
         """
+        weights = _weights(abstract)
+        self._check_fit(step, weights=weights)
         restored = self._restore(
             step,
-            weights=ocp.args.StandardRestore(_like(_weights(abstract), sharding)),
+            weights=ocp.args.StandardRestore(_like(weights, sharding)),
             data=ocp.args.JsonRestore(),
         )
         return restored["weights"]["ema"], restored["weights"]["extra"], restored["data"]
@@ -238,12 +388,21 @@ class Checkpoints:
         restored: dict[str, Any] = self._restore(step, data=ocp.args.JsonRestore())["data"]
         return restored
 
+    def _check_fit(self, step: int, **wanted: Any) -> None:
+        """Holds the items of the checkpoint of `step` against the trees that are `wanted`.
+
+        Raises:
+          CheckpointError: one cannot be read, or holds other arrays.
+        """
+        folder = self.directory / str(step)
+        for item, tree in wanted.items():
+            difference = _difference(_shapes(_stored(folder, item)), _shapes(tree))
+            if difference is not None:
+                raise CheckpointError(
+                    f"the checkpoint {folder} is not damaged, but was saved with another configuration or "
+                    f"version of xgan_jax: {difference}. Use those of its run (config.json, run.json)."
+                )
+
     def _restore(self, step: int, **items: Any) -> Any:
-        try:
+        with _reading(self.directory / str(step)):
             return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except (ValueError, KeyError, FileNotFoundError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise CheckpointError(
-                f"the checkpoint {self.directory / str(step)} does not fit the configuration "
-                f"beside it (config.json): {reason}"
-            ) from error

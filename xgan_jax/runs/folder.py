@@ -17,6 +17,7 @@ from xgan_jax import __version__
 from xgan_jax import config as configs
 from xgan_jax.config import Config
 from xgan_jax.progress import say
+from xgan_jax.runs.checkpoint import check_path
 
 # What training writes beside config.json, from its start on.
 _WRITTEN = ("run.json", "networks.txt", "metrics.jsonl", "reals.png", "samples/step_0000000.png")
@@ -28,8 +29,10 @@ def held(workdir: Path) -> Iterator[None]:
     """The run's folder, made where it is missing, against a second training process.
 
     Raises:
-      ValueError: another process trains in it, or it holds files of something else that a run writes over.
+      ValueError: another process trains in it, it holds files of something else that a run writes over, or no
+        checkpoint could be kept there.
     """
+    check_path(workdir)
     if jax.process_index() != 0:
         yield
         return

@@ -14,7 +14,7 @@ from xgan_jax.evaluation import grid
 from xgan_jax.evaluation.measures import RunningKid
 from xgan_jax.method import Method
 from xgan_jax.progress import say
-from xgan_jax.runs.checkpoint import Checkpoints
+from xgan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from xgan_jax.runs.state import TrainState
 from xgan_jax.training.feed import Counts
 from xgan_jax.training.metrics import MetricWriter
@@ -79,8 +79,16 @@ class Best:
         self._kid = RunningKid(config, method) if jax.process_index() == 0 else None
         self._checkpoints = opened.enter_context(contextlib.closing(Checkpoints(workdir / "best", keep=1)))
         self._checkpoints.set_aside_after(start)
-        steps = self._checkpoints.steps()
-        self._lowest = self._checkpoints.data(steps[-1])["kid"] if steps else float("inf")
+        self._lowest = self._lowest_of_before()
+
+    def _lowest_of_before(self) -> float:
+        """The KID of the weights that are kept; damaged ones are set aside, the run can do without them."""
+        try:
+            step = self._checkpoints.latest_good()
+        except CheckpointError:
+            self._checkpoints.set_aside_after(None)
+            step = None
+        return float("inf") if step is None else float(self._checkpoints.data(step)["kid"])
 
     def measure(
         self, state: TrainState, step: int, position: dict[str, Any], writer: MetricWriter | None
