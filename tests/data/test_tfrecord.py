@@ -77,6 +77,15 @@ def test_checksum() -> None:
     assert masked_crc32c(b"123456789") == 0x2507C60D + 0xA282EAD8
 
 
+def test_the_digest_is_of_the_records_and_not_of_their_files(tmp_path: Path) -> None:
+    one = TFRecordSource([write(tmp_path / "one", PAYLOADS)]).digest()
+    parts = [write(tmp_path / "a", PAYLOADS[:3]), write(tmp_path / "b", PAYLOADS[3:])]
+    assert TFRecordSource(parts).digest() == one
+    others = [PAYLOADS[::-1], PAYLOADS[:-1], [b"fjrst", *PAYLOADS[1:]]]
+    digests = {TFRecordSource([write(tmp_path / str(i), other)]).digest() for i, other in enumerate(others)}
+    assert len(digests | {one}) == 4
+
+
 # Examples.
 
 VALUES = st.one_of(

@@ -1,5 +1,6 @@
 """The judge, what it learns, and the networks that losses make of it."""
 
+import shutil
 from pathlib import Path
 
 import jax
@@ -11,11 +12,14 @@ from xgan_jax import method as methods
 from xgan_jax import progress
 from xgan_jax.config import Config, DataConfig
 from xgan_jax.data.augment import to_float
+from xgan_jax.data.tfrecord import TFRecordSource, TFRecordWriter
 from xgan_jax.evaluation import testset
 from xgan_jax.evaluation.figures import passing_rate
 from xgan_jax.method import Moment
 from xgan_jax.readers import judge as judges
 from xgan_jax.readers.judge import Judge
+from xgan_jax.readers.kept import asked as asked_of
+from xgan_jax.readers.kept import is_kept, keep, kept
 from xgan_jax.xgan import Networks, Weights
 
 TRAIN, TEST = 120, 40  # pictures of a domain that were drawn
@@ -114,6 +118,33 @@ def test_who_waits_is_told(drawn: Path, monkeypatch: pytest.MonkeyPatch, capsys)
     assert capsys.readouterr().out == "", "it is there"
     for path in set((drawn / "judge").glob("*")) - before:
         path.unlink()
+
+
+def test_what_is_kept_is_read_whole_or_learnt_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    variables = {"kernel": np.arange(12.0).reshape(3, 4), "bias": np.ones(4)}
+    path = tmp_path / "judge" / "one.npz"
+    assert not is_kept(path)
+    keep(path, variables, values="{}")
+    good = path.read_bytes()
+    for at in range(0, len(good), 7):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 4]) + good[at + 1 :])
+        if is_kept(path):
+            np.testing.assert_array_equal(kept(path, variables)["kernel"], variables["kernel"])
+    path.write_bytes(good[:-30])
+    assert not is_kept(path) and "is damaged" in caplog.text
+
+
+def test_other_pictures_have_another_network(records: Path, tmp_path: Path) -> None:
+    data = DataConfig(path=str(records), size=32)
+    was = asked_of(data, "version", 1)
+    moved = DataConfig(path=str(shutil.copytree(records, tmp_path / "moved")), size=32)
+    assert asked_of(moved, "version", 1) == was
+    [shard] = (tmp_path / "moved" / "face").glob("*train*")
+    payloads = [TFRecordSource([shard])[i] for i in range(len(TFRecordSource([shard])))]
+    with TFRecordWriter(shard) as writer:
+        for payload in payloads[::-1]:
+            writer.write(payload)
+    assert asked_of(moved, "version", 1) != was
 
 
 def test_maps_for_style_transfer(drawn: Path, judge: Judge) -> None:

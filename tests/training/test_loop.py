@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from small import small_config, xgan_config
 from xgan_jax import config as configs
 from xgan_jax import method as methods
 from xgan_jax.config import Config
+from xgan_jax.data import pipeline
 from xgan_jax.runs import checkpoint, folder
 from xgan_jax.runs import state as states
 from xgan_jax.runs.checkpoint import CheckpointError, Checkpoints
@@ -245,6 +247,71 @@ def test_other_data_are_refused(records: Path, more_records: Path, tmp_path: Pat
     loop.train(run_config(records, run__steps=2), workdir)
     with pytest.raises(ValueError, match=r"point config.data.path at the same dataset"):
         loop.train(run_config(more_records, run__steps=3), workdir)
+
+
+def about(workdir: Path) -> dict:
+    """The data item of the newest checkpoint."""
+    checkpoints = Checkpoints(workdir / "checkpoints", create=False)
+    try:
+        return checkpoints.data(checkpoints.steps()[-1])
+    finally:
+        checkpoints.close()
+
+
+@pytest.fixture
+def begun(whole_run: Path, tmp_path: Path) -> Path:
+    """A copy of the run that was never interrupted."""
+    return shutil.copytree(whole_run, tmp_path / "run")
+
+
+def test_other_pictures_of_the_same_number_are_refused(
+    begun: Path, records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = shutil.copytree(records, tmp_path / "data")
+    shutil.rmtree(other / "face")
+    shutil.copytree(records / "anime", other / "face")
+    for path in (other / "face").glob("anime-*"):
+        path.rename(path.with_name(path.name.replace("anime", "face")))
+    info = other / "face" / "dataset_info.json"
+    info.write_text(info.read_text().replace('"name": "anime"', '"name": "face"'))
+    longer = run_config(other, run__steps=13)
+    before = {p: p.read_bytes() for p in begun.rglob("*") if p.is_file()}
+    message = r"as many pictures of face \(train\), face \(test\) as this run was trained on, but others "
+    with pytest.raises(ValueError, match=message):
+        loop.train(longer, begun)
+    assert before == {p: p.read_bytes() for p in begun.rglob("*") if p.is_file()}
+    longer.run.allow_config_change = True
+    loop.train(longer, begun)
+    assert "changed since the run began: " + str(other) in capsys.readouterr().out
+    assert about(begun)["pictures"]["face"] == about(begun)["pictures"]["anime"]
+
+
+def test_a_dataset_that_moved_goes_on_by_the_rule_of_the_run(
+    begun: Path, records: Path, tmp_path: Path
+) -> None:
+    moved = shutil.copytree(records, tmp_path / "moved [1]")
+    report = json.loads((moved / "report.json").read_text())
+    assert {domain["crop"] for domain in report["domains"].values()} == {"center"}
+    (moved / "report.json").write_text(json.dumps(report).replace('"center"', '"celeba"'))
+    loop.train(run_config(moved, run__steps=13), begun)
+    assert about(begun)["crop"] == {"face": "center", "anime": "center"}
+
+
+def test_runs_that_did_not_note_their_pictures_go_on(
+    begun: Path, records: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save = Checkpoints.save
+
+    def as_before(self, state, step, data):
+        save(self, state, step, {name: value for name, value in data.items() if name != "pictures"})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", as_before)
+        loop.train(run_config(records, run__steps=13), begun)
+    assert "pictures" not in about(begun)
+    loop.train(run_config(records, run__steps=14), begun)
+    assert "was not noted" in capsys.readouterr().out
+    assert about(begun)["pictures"] == pipeline.digests(run_config(records).data)
 
 
 def test_a_finished_run_is_left_alone(whole_run: Path, records: Path) -> None:

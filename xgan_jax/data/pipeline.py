@@ -242,6 +242,21 @@ def open_pictures(data: DataConfig, domain: str, split: str) -> PictureSource:
     return PictureSource(records, stored, data.size, data.crop, f"{folder}, split {split}")
 
 
+def digests(data: DataConfig) -> dict[str, dict[str, str]]:
+    """{domain: {split: digest of its records}} of the splits to train and to test on: pictures, labels and
+    their order. The same wherever the dataset lies, and whoever wrote it.
+
+    Raises: as `open_pictures`.
+    """
+    return {
+        domain: {
+            split: open_pictures(data, domain, split).records.digest()
+            for split in (data.train_split, data.test_split)
+        }
+        for domain in data.domains
+    }
+
+
 def read_pictures(data: DataConfig, domain: str, split: str, indices: Sequence[int]) -> Pictures:
     """Pictures by number, uint8.
 

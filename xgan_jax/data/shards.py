@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xgan_jax import __version__
-from xgan_jax.data.tfrecord import TFRecordWriter
+from xgan_jax.data.tfrecord import TFRecordWriter, read_index
 
 SHARD_BYTES = 64 * 2**20
 
@@ -42,7 +42,11 @@ class Shards:
     def __exit__(self, kind: Any, *_: object) -> None:
         self._close()
         if kind is None:
-            for i in range(len(self.lengths)):
+            for i, length in enumerate(self.lengths):
+                if len(read_index(self._path(i))) != length:
+                    raise OSError(
+                        f"{self._path(i)} does not hold the {length} records written: check the disk."
+                    )
                 os.rename(self._path(i), self._path(i, len(self.lengths)))
 
     def _path(self, index: int, total: int = 0) -> Path:

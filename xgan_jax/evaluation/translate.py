@@ -24,6 +24,7 @@ from xgan_jax.data.listing import say_refused
 from xgan_jax.evaluation import grid
 from xgan_jax.method import Embeds, Extra, Follows, Images, Params
 from xgan_jax.outputs import Outputs, same_name
+from xgan_jax.progress import say
 from xgan_jax.runs.load import Run, load_run
 
 Pictures = UInt8[np.ndarray, "_ s s 3"]
@@ -107,6 +108,8 @@ def evaluate(
     outputs = Outputs(out if out is not None else workdir / "eval")
     run = load_run(workdir, step, best, data)
     where = run.config.data
+    if data is None and run.pictures not in (None, pipeline.digests(where)):
+        say(f"note: {where.path} holds other pictures by now than {workdir} was trained on")
     in_split = {domain: counts[where.test_split] for domain, counts in pipeline.picture_counts(where).items()}
     indices = {domain: _spread(in_split[domain], count) for domain in where.domains}
     tests = {

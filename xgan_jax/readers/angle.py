@@ -24,7 +24,7 @@ from xgan_jax.data import pipeline
 from xgan_jax.data.augment import to_float
 from xgan_jax.nets.discriminator import DCGANDiscriminator
 from xgan_jax.readers.eyes import detected_tilts, eye_cascade
-from xgan_jax.readers.kept import asked, keep, kept, learning, place
+from xgan_jax.readers.kept import asked, is_kept, keep, kept, learning, place
 from xgan_jax.readers.learning import learn
 
 STEPS = 1000
@@ -158,7 +158,7 @@ def as_angle(config: Config) -> tuple[Any, Any]:
     data, network = config.data, _network()
     request = asked(data, "angle", VERSION, steps=STEPS)
     path = place(data, request, "angle_")
-    if path.is_file():
+    if is_kept(path):
         picture = jnp.zeros((1, data.size, data.size, 3))
         variables = kept(path, jax.eval_shape(network.init, jax.random.key(0), picture))
     else:

@@ -26,7 +26,7 @@ from xgan_jax.data import pipeline
 from xgan_jax.data.augment import to_float
 from xgan_jax.data.batches import in_batches
 from xgan_jax.nets.judge import Judge as Network
-from xgan_jax.readers.kept import asked, keep, kept, kept_words, learning, place
+from xgan_jax.readers.kept import asked, is_kept, keep, kept, kept_words, learning, place
 from xgan_jax.readers.labels import read_attributes
 from xgan_jax.readers.learning import learn
 from xgan_jax.readers.lesson import Pictures, Values, disturbed, read_lesson
@@ -131,7 +131,7 @@ def load_judge(data: DataConfig, seed: int = 0) -> Judge:
     """
     request = asked(data, "version", VERSION, steps=STEPS, seed=seed)
     path = place(data, request)
-    if path.is_file():
+    if is_kept(path):
         return _kept_judge(path, data)
     with learning("the labels", request, path):
         judge = train_judge(data, STEPS, seed=seed)

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,14 @@ def asked(data: DataConfig, network: str, version: int, **training: int) -> dict
     Raises:
       ValueError, FileNotFoundError: the data cannot be read.
     """
-    counts = pipeline.picture_counts(data)
+    counts, digests = pipeline.picture_counts(data), pipeline.digests(data)
     return {
         network: version,
         "domains": list(data.domains),
         "size": data.size,
         "split": data.train_split,
         "counts": {domain: of[data.train_split] for domain, of in counts.items()},
+        "pictures": {domain: of[data.train_split] for domain, of in digests.items()},
         **training,
     }
 
@@ -71,6 +73,20 @@ def keep(path: Path, variables: Any, about: dict[str, Any] | None = None, **word
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def is_kept(path: Path) -> bool:
+    """Whether `keep` wrote a file there, and it is whole; one that is damaged is said, to be learnt again."""
+    if not path.is_file():
+        return False
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+    except Exception as error:  # zipfile and zlib raise errors of every kind
+        damaged = str(error)
+    if damaged:
+        logging.getLogger(__name__).warning("%s is damaged (%s), and is learnt again", path, damaged)
+    return not damaged
 
 
 def kept(path: Path, abstract: Any) -> Any:

@@ -65,15 +65,15 @@ def _check_free(workdir: Path) -> None:
         )
 
 
-def check_config(workdir: Path, config: Config) -> None:
-    """Holds the configuration of a run that goes on against its `config.json`.
+def check_config(workdir: Path, config: Config) -> set[str]:
+    """Holds the configuration of a run that goes on against its `config.json`; returns the changed fields.
 
     Raises:
       ValueError: the run was started with another configuration and changes were not allowed.
     """
     path = workdir / "config.json"
     if not path.exists():
-        return
+        return set()
     changed = configs.differences(configs.from_json(path.read_text()), config)
     for name, (old, new) in changed.items():
         say(f"changed since the run began: config.{name}: {old!r} -> {new!r}")
@@ -86,6 +86,7 @@ def check_config(workdir: Path, config: Config) -> None:
             + ": use its configuration, another --workdir, or allow the change with "
             "--config.run.allow_config_change=True."
         )
+    return set(changed)
 
 
 def write_config(workdir: Path, config: Config) -> None:

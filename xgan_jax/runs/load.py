@@ -17,7 +17,8 @@ from xgan_jax.runs.checkpoint import CheckpointError, Checkpoints
 
 @dataclass(frozen=True)
 class Run:
-    """A trained run: `params` are the moving averages, `crop` is {domain: crop rule of training}."""
+    """A trained run: `params` are the moving averages, `crop` is {domain: crop rule of training}, `pictures`
+    the digests of its dataset (`pipeline.digests`; None of runs that did not note them)."""
 
     config: Config
     method: Method
@@ -25,6 +26,7 @@ class Run:
     extra: Any
     step: int
     crop: dict[str, str]
+    pictures: dict[str, dict[str, str]] | None = None
 
 
 def load_run(
@@ -63,4 +65,4 @@ def load_run(
         params, extra, kept = checkpoints.restore_weights(abstract, found, here)
     finally:
         checkpoints.close()
-    return Run(config, method, params, extra, found, kept["crop"])
+    return Run(config, method, params, extra, found, kept["crop"], kept.get("pictures"))

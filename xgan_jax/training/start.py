@@ -28,8 +28,8 @@ from xgan_jax.training.step import make_step
 
 @dataclass(frozen=True)
 class Start:
-    """A run that goes on with `state`, at `step`. `abstract` has its shapes; `about`, {"counts", "crop"} of
-    its data, is kept by its checkpoints."""
+    """A run that goes on with `state`, at `step`. `abstract` has its shapes; `about`, {"counts", "pictures",
+    "crop"} of its data, is kept by its checkpoints."""
 
     config: Config
     workdir: Path
@@ -57,8 +57,12 @@ def start(config: Config, workdir: Path, opened: contextlib.ExitStack) -> Start:
     _check_devices(config)
     method = methods.load(config)
     counts = pipeline.picture_counts(config.data)
-    # The rule is kept with the weights: translate crops new pictures alike.
-    about = {"counts": counts, "crop": pipeline.crop_rules(config.data)}
+    about = {
+        "counts": counts,
+        "pictures": pipeline.digests(config.data),
+        # The rule is kept with the weights: translate crops new pictures alike.
+        "crop": pipeline.crop_rules(config.data),
+    }
     abstract = jax.eval_shape(lambda: states.create(method, config))
     describe(config, counts, abstract)
     method.prepare()
@@ -71,9 +75,11 @@ def start(config: Config, workdir: Path, opened: contextlib.ExitStack) -> Start:
         folder.write_config(workdir, config)
         state = jax.jit(lambda: states.create(method, config), out_shardings=everywhere)()
     else:
-        folder.check_config(workdir, config)
+        changed = folder.check_config(workdir, config)
         state, position = checkpoints.restore(abstract, found, everywhere)
-        _take_up(config, workdir, found, counts, position, feed)
+        if _same_data(config, about, position) and "data.crop" not in changed:
+            about["crop"] = position["crop"]  # not that of a report which is lost or another by now
+        _take_up(config, workdir, found, position, feed)
         folder.write_config(workdir, config)
         checkpoints.set_aside_after(found)
         say(f"continuing from step {found}")
@@ -94,25 +100,57 @@ def _check_devices(config: Config) -> None:
         )
 
 
-def _take_up(
-    config: Config, workdir: Path, step: int, counts: Counts, position: dict[str, Any], feed: Feed
-) -> None:
+def _same_data(config: Config, about: dict[str, Any], position: dict[str, Any]) -> bool:
+    """Whether the run's dataset is still the one that the checkpoint at `position` was trained on.
+
+    Raises:
+      ValueError: it is another, and changes were not allowed.
+    """
+    if position["counts"] is None:  # a run that began elsewhere (convert.py) has weights and no data
+        return False
+    if "pictures" not in position:
+        say(f"which pictures this run was trained on was not noted: {config.data.path} is taken for the same")
+    other = _other_data(config.data.path, about, position)
+    if other is None:
+        return True
+    if not config.run.allow_config_change:
+        raise ValueError(
+            f"{other}: point config.data.path at the same dataset, or allow the change with "
+            "--config.run.allow_config_change=True."
+        )
+    say(f"changed since the run began: {other}")
+    return False
+
+
+def _other_data(path: str, about: dict[str, Any], position: dict[str, Any]) -> str | None:
+    """In what the dataset at `path` is another than that of the checkpoint at `position`, in words."""
+    if position["counts"] != about["counts"]:
+        return f"{path} holds {about['counts']}, but this run was trained on {position['counts']} pictures"
+    was = position.get("pictures", about["pictures"])
+    differ = [
+        f"{domain} ({split})"
+        for domain, splits in about["pictures"].items()
+        for split, digest in splits.items()
+        if was.get(domain, {}).get(split) != digest
+    ]
+    if not differ:
+        return None
+    return (
+        f"{path} holds as many pictures of {', '.join(differ)} as this run was trained on, but others (or the "
+        "same with another crop, order or labels)"
+    )
+
+
+def _take_up(config: Config, workdir: Path, step: int, position: dict[str, Any], feed: Feed) -> None:
     """Puts `feed` where the checkpoint of `step` says.
 
     Raises:
-      ValueError: the dataset is another, or calls of several steps do not meet `step`.
+      ValueError: calls of several steps do not meet `step`.
     """
-    run = config.run
-    # A run that began elsewhere (convert.py) has weights and no place in the data.
-    if position["counts"] not in (None, counts) and not run.allow_config_change:
+    each = config.run.steps_per_call
+    if step % each:
         raise ValueError(
-            f"{config.data.path} holds {counts}, but this run was trained on {position['counts']} "
-            "pictures: point config.data.path at the same dataset, or allow the change with "
-            "--config.run.allow_config_change=True."
-        )
-    if step % run.steps_per_call:
-        raise ValueError(
-            f"{workdir} is at step {step}, which calls of {run.steps_per_call} steps do not meet: set "
+            f"{workdir} is at step {step}, which calls of {each} steps do not meet: set "
             "--config.run.steps_per_call to a number that divides it."
         )
     if position["iterator"] is not None:
