@@ -136,8 +136,8 @@ def _other_data(path: str, about: dict[str, Any], position: dict[str, Any]) -> s
     if not differ:
         return None
     return (
-        f"{path} holds as many pictures of {', '.join(differ)} as this run was trained on, but others (or the "
-        "same with another crop, order or labels)"
+        f"{path} holds as many pictures of {', '.join(differ)} as this run was trained on, but others "
+        "(or the same with another crop, order or labels)"
     )
 
 
