@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ class Account:
         self._near: list[dict[str, str]] = []
         self._digests: dict[bytes, str] = {}
         self._duplicates: list[dict[str, str]] = []
+        self._remarks: dict[str, dict[str, Any]] = {}
         self.written: dict[str, Shards] = {}  # by split
 
     def admit(self, name: str, made: Made | str | None) -> Made | None:
@@ -43,6 +44,7 @@ class Account:
         first = self._digests.setdefault(made.digest, name)
         if first != name:
             self._duplicates.append({"file": name, "same_as": first})
+        remember(self._remarks, name, made.remarks)
         return made
 
     def report(self, maker: Maker) -> dict[str, Any]:
@@ -79,11 +81,24 @@ class Account:
             "left_out": self._left_out,
             "near_duplicates": self._near,
             "duplicates": self._duplicates,
+            "remarks": self._remarks,
             "ignored": dict(sorted(ignored.items())),
             "ignored_files": source.ignored,
             "labels": list(source.columns),
             "tables": [asdict(table) for table in domain.tables],
         }
+
+
+def remember(remarks: dict[str, dict[str, Any]], name: str, of_file: Iterable[str]) -> None:
+    """Counts what `pictures.read` remarked of a file: {remark: {"pictures": number, "first": name}}."""
+    for remark in of_file:
+        remarks.setdefault(remark, {"pictures": 0, "first": name})["pictures"] += 1
+
+
+def say_remarks(remarks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Prints a line for each remark."""
+    for remark, of in remarks.items():
+        print(f"  {of['pictures']:,} read with a remark: {remark} (the first: {of['first']!r})")
 
 
 def say_sums(name: str, report: Mapping[str, Any]) -> None:
@@ -109,3 +124,4 @@ def say_sums(name: str, report: Mapping[str, Any]) -> None:
             f"  {len(report['duplicates'])} of the written have the same bytes as another, for example "
             f"{first['file']!r} and {first['same_as']!r}; all are in report.json"
         )
+    say_remarks(report["remarks"])

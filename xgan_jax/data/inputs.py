@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from xgan_jax.data.account import remember
 from xgan_jax.data.folders import Folder, OneFile
-from xgan_jax.data.pictures import PictureError, crop_resize, decode
+from xgan_jax.data.pictures import PictureError, crop_resize
+from xgan_jax.data.pictures import read as read_picture
 from xgan_jax.data.places import locate
 from xgan_jax.data.zips import Zip, is_zip
 from xgan_jax.progress import tracked
@@ -38,18 +41,21 @@ class Inputs:
         self.path, self.names, self.ignored = path, listing.names, listing.ignored
         # Reading adds to it. A zip may hold a name more than once.
         self.refused = [{"file": name, "reason": reason} for name, reason in listing.refused]
+        self.remarks: dict[str, dict[str, Any]] = {}  # what is worth knowing of those that were read
         self.found = len(listing.names) + len(listing.refused)
 
     def read(self, size: int, crop: str, label: str) -> Iterator[tuple[str, UInt8[np.ndarray, "s s 3"]]]:
         """Names and pictures of `size` pixels, cut by the rule `crop`; `label` is what a person is told."""
         for name in tracked(self.names, len(self.names), label, "pictures"):
             try:
-                image = crop_resize(decode(self._place.read(name)), size, crop)
+                decoded = read_picture(self._place.read(name))
+                image = crop_resize(decoded.pixels, size, crop)
             except PictureError as error:
                 self.refuse(name, str(error))
             except MemoryError:
                 self.refuse(name, "there is not enough memory to decode it")
             else:
+                remember(self.remarks, name, decoded.remarks)
                 yield name, image
 
     def refuse(self, name: str, reason: str) -> None:

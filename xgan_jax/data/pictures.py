@@ -4,14 +4,19 @@
 picture is treated alike wherever it enters.
 """
 
+import functools
 import io
-import struct
+import re
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
 from jaxtyping import UInt8
 from PIL import Image
+
+from xgan_jax.data import colour, exif, jpeg, kinds, png
+from xgan_jax.data.kinds import PictureError
 
 Picture = UInt8[np.ndarray, "h w 3"]
 
@@ -19,51 +24,73 @@ Picture = UInt8[np.ndarray, "h w 3"]
 MAX_PIXELS = 64_000_000
 CROPS = ("center", "celeba", "none")
 
+# What is worth knowing of a picture that was read.
+CONVERTED = "converted to sRGB from the colours that the file says it has"
+IGNORED = "a colour profile that is broken or not for such pixels, ignored"
+MENDED = "a part of the file that touches no pixel is not as it should be"
+
 _CELEBA_WIDTH, _CELEBA_HEIGHT, _CELEBA_SIDE = 178, 218, 148
-_ORIENTATION = 0x0112  # the EXIF tag
-_TO_RGBA = {"RGBA", "LA", "PA", "La", "RGBa"}
-_TO_RGB = {"1", "L", "P", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+_ALPHA = {"RGBA", "LA", "PA", "La", "RGBa"}
+_GREY = {"1", "L", "LA", "La"}
+_TO_RGB = {"P", "RGBX", "YCbCr", "HSV"}
+_JPEG = b"\xff\xd8\xff"
+_NCLX = re.compile(rb"colrnclx(..)(..)", re.DOTALL)  # in AVIF and HEIC: primaries, transfer
 
 # What Pillow only warns of is an error here (size) or does not matter (a broken EXIF block).
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class PictureError(ValueError):
-    """Why a picture is refused: one short sentence, without the file's name."""
+class Decoded(NamedTuple):
+    """Pixels, and what is worth knowing of how they were read (CONVERTED, IGNORED, MENDED)."""
+
+    pixels: Picture
+    remarks: tuple[str, ...]
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """The RGB pixels of a picture file of any format that Pillow reads, turned upright.
+    """The sRGB pixels of a picture file of any format that Pillow reads, turned upright.
 
-    Grey, palette and CMYK become RGB, transparency is laid over white, 16 bits are scaled to 8, an
-    animation gives its first frame, and the EXIF orientation is applied. The size is read from the
-    header, and refused, before any pixel is decoded. JPEG decoding is strict: what libjpeg would only
-    warn of (a truncated or damaged scan) is an error here, because the pixels after it are invented. So
-    is a PNG with a wrong checksum.
+    Grey, palette and CMYK become RGB, 16 bits are scaled to 8, an animation gives its first frame, and the
+    orientation is applied that EXIF or XMP says. Pixels that are not sRGB's (an ICC profile, PNG's cICP, gAMA
+    and cHRM, Adobe RGB in EXIF) are converted, then transparency is laid over white; those that are sRGB's
+    are not touched. The size is read from the header, and refused, before any pixel is decoded. JPEG decoding
+    is strict: damage in a scan, which libjpeg would only warn of, is an error here, because the pixels after
+    it are invented. So is a PNG with a wrong checksum of a chunk that pixels are made of.
 
     Raises:
       PictureError: the bytes are no picture, are damaged, or hold more than `max_pixels` pixels.
     """
-    if not data:
-        raise PictureError("the file is empty (0 bytes)")
-    if data[:3] == b"\xff\xd8\xff":
-        image, orientation = _decode_jpeg(data, max_pixels)
-    else:
-        image, orientation = _decode_other(data, max_pixels)
-    return _turn(image, orientation)
+    return read(data, max_pixels=max_pixels).pixels
+
+
+def read(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """`decode`, with what is worth knowing of the file. Raises: as there."""
+    if data[:3] == _JPEG:
+        return _read_jpeg(data, max_pixels)
+    if data[:8] == png.SIGNATURE:
+        return _read_png(data, max_pixels)
+    return _read_other(data, max_pixels)
 
 
 def dimensions(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels after turning upright, from the header alone.
+    """Width and height in pixels after turning upright, without decoding a pixel.
 
     Raises:
       PictureError: the bytes do not begin like a picture.
     """
-    image = _open(data)
-    width, height = image.size
-    # Pillow turns TIFFs by itself, and says so in their size.
-    turned = image.format != "TIFF" and _orientation(image) >= 5
-    return (height, width) if turned else (width, height)
+    if data[:3] == _JPEG:
+        header = jpeg.read_header(data)
+        (width, height), turn = header[:2], exif.orientation(exif.parse(header.exif), header.xmp)
+    elif data[:8] == png.SIGNATURE:
+        chunks = png.read(data)
+        width, height = _open(chunks.pixels).size
+        turn = exif.orientation(exif.parse(chunks.exif), chunks.xmp)
+    else:
+        image = _open(data)
+        width, height = image.size
+        # Pillow turns TIFFs by itself, and says so in their size.
+        turn = 1 if image.format == "TIFF" else exif.orientation(exif.of_image(image))
+    return (height, width) if turn >= 5 else (width, height)
 
 
 def has_celeba_aspect(width: int, height: int) -> bool:
@@ -132,70 +159,156 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _decode_jpeg(data: bytes, max_pixels: int) -> tuple[np.ndarray, int]:
-    """Pixels as stored, and the EXIF orientation."""
+def _read_jpeg(data: bytes, max_pixels: int) -> Decoded:
+    header = jpeg.read_header(data)
+    _check_size(header.width, header.height, max_pixels)
+    tags = exif.parse(header.exif)
+    mode = {1: "L", 3: "RGB", 4: "CMYK"}[header.colours]
+    profile = _or_adobe_rgb(header.profile, tags, mode)
+    if profile is None and mode == "L":
+        mode = "RGB"
+    pixels, mended = jpeg.decode(data, header, {"L": "GRAY"}.get(mode, mode))
+    remarks = (MENDED,) * mended
+    if profile is not None or mode == "CMYK":
+        image = Image.frombytes(mode, (header.width, header.height), pixels.tobytes())
+        rgb, more = _in_srgb(image, profile)
+        pixels, remarks = np.array(rgb), remarks + more
+    return Decoded(_turn(pixels, exif.orientation(tags, header.xmp)), remarks)
+
+
+def _read_png(data: bytes, max_pixels: int) -> Decoded:
+    chunks = png.read(data)
+    image = _load(chunks.pixels, max_pixels)
+    base, alpha = _layers(image)
+    profile, ignored = png.profile(chunks.colours, base.mode)
+    tags = exif.parse(chunks.exif)
+    if not chunks.colours:
+        profile = _or_adobe_rgb(profile, tags, base.mode)
+    rgb, remarks = _in_srgb(base, profile)
+    remarks += (IGNORED,) * ignored + (MENDED,) * chunks.damaged
+    return Decoded(_turn(_over_white(rgb, alpha), exif.orientation(tags, chunks.xmp)), remarks)
+
+
+def _read_other(data: bytes, max_pixels: int) -> Decoded:
+    kinds.refuse_foreign(data)
+    image = _load(data, max_pixels)
+    kinds.refuse_raw(image)
+    tags = exif.of_image(image)
+    base, alpha = _layers(image)
+    ignored = False
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        _check_size(width, height, max_pixels)
-        # simplejpeg takes four-channel JPEGs for plain CMYK; Adobe writes them inverted, which Pillow
-        # knows. The strict decoding is still wanted, to find damage.
-        if colours in ("CMYK", "YCCK"):
-            simplejpeg.decode_jpeg(data, colorspace="CMYK")
-            image = np.array(_open(data).convert("RGB"))
-        else:
-            image = simplejpeg.decode_jpeg(data)
-    except PictureError:
-        raise
-    except (ValueError, OSError, MemoryError) as error:
-        raise PictureError(f"the JPEG is damaged: {error}") from None
-    # EXIF stands in the first segments of a file; looking for its marker spares most files the parsing.
-    orientation = _orientation(_open(data)) if b"Exif\0" in data[:65536] else 1
-    return image, orientation
+        profile = image.info.get("icc_profile") or _of_nclx(data, image.format, base.mode)
+    except colour.ProfileError:
+        profile, ignored = None, True
+    rgb, remarks = _in_srgb(base, _or_adobe_rgb(profile, tags, base.mode))
+    return Decoded(_turn(_over_white(rgb, alpha), exif.orientation(tags)), remarks + (IGNORED,) * ignored)
 
 
-def _decode_other(data: bytes, max_pixels: int) -> tuple[np.ndarray, int]:
+def _or_adobe_rgb(profile: bytes | None, tags: Image.Exif, mode: str) -> bytes | None:
+    """A file's profile, or where it has none what EXIF says."""
+    if profile is None and mode in ("RGB", "L") and exif.is_adobe_rgb(tags):
+        return colour.adobe_rgb(mode)
+    return profile
+
+
+def _of_nclx(data: bytes, kind: str | None, mode: str) -> bytes | None:
+    found = _NCLX.search(data, 0, 65536) if kind in ("AVIF", "HEIF") else None
+    if found is None:
+        return None
+    return colour.of_code_points(mode, *(int.from_bytes(part) for part in found.groups()))
+
+
+def _load(data: bytes, max_pixels: int) -> Image.Image:
     image = _open(data)
     _check_size(*image.size, max_pixels)
-    kind = image.format
     # Pillow's plugins report damage by whatever exception it led to (OSError, SyntaxError, EOFError,
     # struct.error, zlib.error, IndexError, ...), and what they decode comes from strangers.
     try:
-        if kind == "PNG":
-            image.verify()  # every chunk's CRC; load() alone does not look at them
-            image = _open(data)
         image.load()
-        orientation = _orientation(image)
-        return _to_rgb(image), orientation
-    except PictureError:
-        raise
     except Exception as error:
-        raise PictureError(f"the {kind} is damaged: {error}") from None
+        if name := kinds.named(data):
+            raise PictureError(f"the file is {name}") from None
+        raise PictureError(f"the {image.format} is damaged: {error}") from None
+    return image
 
 
 def _open(data: bytes) -> Image.Image:
     """Reads the header only."""
     if not data:
         raise PictureError("the file is empty (0 bytes)")
+    if data[4:8] == b"ftyp":
+        _register_heic()
     try:
         return Image.open(io.BytesIO(data))
     except Image.DecompressionBombError:
         raise PictureError("the header says more pixels than are allowed") from None
-    except Exception as error:  # as in _decode_other
-        start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
-        if start.startswith(b"<"):
-            raise PictureError("the file is HTML or XML, not a picture (a failed download?)") from None
+    except Exception as error:  # as in _load
+        if name := kinds.named(data):
+            raise PictureError(f"the file is {name}") from None
         if isinstance(error, Image.UnidentifiedImageError):
             raise PictureError("the file is not a picture in any format that is read here") from None
         raise PictureError(f"the header is damaged: {error}") from None
 
 
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8; 1 (upright) where there is none or it cannot be read."""
+@functools.cache
+def _register_heic() -> None:
+    """Lets Pillow read HEIC where the extra is installed."""
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except (ValueError, TypeError, OSError, SyntaxError, KeyError, struct.error):
-        return 1
-    return value if value in range(1, 9) else 1
+        import pillow_heif
+    except ImportError:
+        return
+    pillow_heif.register_heif_opener()
+
+
+def _layers(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Colours, of a mode of `colour.to_srgb`, and their opacity (mode L) where there is transparency."""
+    mode = image.mode
+    if mode.startswith("I"):
+        return _sixteen_bits(image), None
+    if mode in _ALPHA or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        grey = mode in _GREY
+        return (rgba.getchannel("R") if grey else rgba.convert("RGB")), rgba.getchannel("A")
+    if mode in ("RGB", "L", "CMYK", "LAB"):
+        return image, None
+    if mode == "1":
+        return image.convert("L"), None
+    if mode in _TO_RGB:
+        return image.convert("RGB"), None
+    raise PictureError(f"the pixels are of Pillow's mode {mode}, whose range is not defined")
+
+
+def _sixteen_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey, which some plugins hold in 32 bits."""
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise PictureError("the pixels are 32-bit integers, whose range is not defined")
+    return Image.fromarray(values.astype(np.uint16))
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:
+    """RGB, and what was done for it."""
+    remarks: tuple[str, ...] = ()
+    if profile is not None:
+        try:
+            converted = colour.to_srgb(image, profile)
+        except colour.ProfileError:
+            remarks = (IGNORED,)
+        else:
+            if converted is not None:
+                return converted, (CONVERTED,)
+    if image.mode == "I;16":
+        values = np.asarray(image).astype(np.int64)
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65535 becomes 255
+    return image.convert("RGB"), remarks
+
+
+def _over_white(rgb: Image.Image, alpha: Image.Image | None) -> np.ndarray:
+    if alpha is None:
+        return np.array(rgb)
+    rgb.putalpha(alpha)
+    white = Image.new("RGBA", rgb.size, "white")
+    return np.array(Image.alpha_composite(white, rgb).convert("RGB"))
 
 
 def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -209,23 +322,3 @@ def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         image = image[:, ::-1]
     return np.ascontiguousarray(image)
-
-
-def _to_rgb(image: Image.Image) -> np.ndarray:
-    mode = image.mode
-    if mode == "RGB" and "transparency" not in image.info:
-        return np.array(image)
-    if mode.startswith("I"):
-        # 16-bit grey, which some plugins hold in 32 bits; 65535 becomes 255.
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise PictureError("the pixels are 32-bit integers, whose range is not defined")
-        grey = ((values + 128) // 257).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if mode in _TO_RGBA or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return np.array(Image.alpha_composite(white, rgba).convert("RGB"))
-    if mode in _TO_RGB:
-        return np.array(image.convert("RGB"))
-    raise PictureError(f"the pixels are of Pillow's mode {mode}, whose range is not defined")

@@ -13,7 +13,15 @@ from jaxtyping import UInt8
 
 from xgan_jax.data.columns import Value, is_value
 from xgan_jax.data.joined import Joined
-from xgan_jax.data.pictures import PictureError, crop_resize, decode, dimensions, encode, has_celeba_aspect
+from xgan_jax.data.pictures import (
+    Decoded,
+    PictureError,
+    crop_resize,
+    dimensions,
+    encode,
+    has_celeba_aspect,
+    read,
+)
 from xgan_jax.data.sources import Source
 from xgan_jax.data.tfrecord import encode_example
 
@@ -21,11 +29,12 @@ MIN_SIDE = 16  # pixels: below it there is no face to see
 
 
 class Made(NamedTuple):
-    """A picture, its record, and a digest of its file."""
+    """A picture, its record, a digest of its file, and what `pictures.read` remarked."""
 
     image: UInt8[np.ndarray, "s s 3"]
     record: bytes
     digest: bytes
+    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Maker:
             data, labels = self.source.load(name)
             if not self._wants(labels):
                 return None
-            original = decode(data) if isinstance(data, bytes) else data
+            original, remarks = read(data) if isinstance(data, bytes) else Decoded(data, ())
             height, width = original.shape[:2]
             if min(height, width) < MIN_SIDE:
                 return f"it has {width}x{height} pixels; each side must have at least {MIN_SIDE}"
@@ -61,7 +70,7 @@ class Maker:
         # Names that are no valid Unicode exist on disk; Text must be UTF-8.
         features = {"image": stored, "file_name": name.encode("utf-8", "replace"), **labels}
         digest = hashlib.blake2b(data if isinstance(data, bytes) else data.tobytes(), digest_size=16).digest()
-        return Made(image, encode_example(features), digest)
+        return Made(image, encode_example(features), digest, remarks)
 
     def make_all(self, names: Sequence[str], workers: int) -> Generator[Made | str | None, None, None]:
         """`make` of all names, in order, by `workers` threads that are only a few chunks ahead."""

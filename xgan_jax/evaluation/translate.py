@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, UInt8
 
 from xgan_jax import __version__
 from xgan_jax.data import pictures, pipeline
+from xgan_jax.data.account import say_remarks
 from xgan_jax.data.augment import to_float, to_uint8
 from xgan_jax.data.batches import in_batches
 from xgan_jax.data.inputs import Inputs
@@ -252,12 +253,14 @@ def translate_files(
         "refused": sorted(inputs.refused, key=lambda entry: entry["file"]),
         "ignored": inputs.ignored,
         "written": written,
+        "remarks": inputs.remarks,
     }
     path = outputs.folder / _write_report(outputs, "translate.json", report)
     outputs.tell()
     if not written:
         raise inputs.all_refused()
     _say_sums(report, path)
+    say_remarks(inputs.remarks)
     return report
 
 
