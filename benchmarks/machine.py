@@ -20,6 +20,14 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+def commit_of(checkout: Path) -> str:
+    """The short name of the commit that a folder of a checkout is of."""
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=checkout
+    ).stdout.strip()
+    return found or "unknown"
+
+
 def describe() -> dict[str, Any]:
     """Machine, versions, commit and command line."""
     versions = {"python": platform.python_version()}
@@ -28,13 +36,10 @@ def describe() -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
-    ).stdout.strip()
     return {
         "machine": {"cpu": cpu_model(), "cores": os.cpu_count(), "platform": platform.platform()},
         "versions": versions,
-        "commit": commit or "unknown",
+        "commit": commit_of(Path(__file__).parent),
         "command": " ".join(["python", *sys.argv]),
     }
 

@@ -113,6 +113,9 @@ def of_gamma(mode: str, gamma: float | None, primaries: Primaries | None) -> byt
 @functools.lru_cache(64)  # a data set has few; LittleCMS's transforms may be used by several threads
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """None for sRGB, by what it computes: its writers are many, and its names more."""
+    flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+    if mode == "I;16":
+        flags |= ImageCms.Flags.NOOPTIMIZE  # its tables are too coarse for dark linear values
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = opened.profile.xcolor_space
@@ -124,7 +127,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
             mode,
             "RGB",
             ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            flags=flags,
         )
     except (OSError, TypeError, ValueError, ImageCms.PyCMSError) as error:
         raise ProfileError(str(error)) from None

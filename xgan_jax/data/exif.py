@@ -48,6 +48,8 @@ def orientation(exif: Image.Exif, xmp: bytes = b"") -> int:
 
 def is_adobe_rgb(exif: Image.Exif) -> bool:
     """Whether the numbers are Adobe RGB's, as cameras say it without a profile (DCF 2.0: "R03")."""
+    if not exif:
+        return False
     try:
         space = exif.get_ifd(_EXIF_IFD).get(_COLOUR_SPACE)
         index = exif.get_ifd(_INTEROP_IFD).get(_INTEROP_INDEX)

@@ -20,8 +20,9 @@ _SOI, _EOI, _SOS, _SCAN = 0xD8, 0xD9, 0xDA, 0
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15; those three are no frames
 _SEQUENTIAL = (0xC0, 0xC1, 0xC9)
 _READ = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
-_BARE = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a length
-_NEXT = re.compile(rb"\xff+([^\x00\xff])")
+_NO_SEGMENT = frozenset(range(0xD0, 0xDA)) | {0x00, 0x01, 0xFF}  # markers without a length; no markers
+_SEGMENT = struct.Struct(">BBH")
+_NEXT = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
 _AFTER_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
 _DROPPED = {*range(0xE1, 0xEE), 0xEF, 0xFE}  # APP1 to APP13, APP15, comments: no pixel depends on them
 
@@ -59,23 +60,23 @@ def read_header(data: bytes) -> Header:
     Raises:
       PictureError: there is no whole header, or a kind of JPEG that is not read here.
     """
-    frame, exif, xmp, icc = None, [], b"", []
-    for part in _parts(data):
-        if part.marker in _FRAMES:
-            frame = frame or part
-        elif part.marker == 0xE1 and part.content[:5] == b"Exif\0":
-            exif.append(part.content)
-        elif part.marker == 0xE1 and part.content.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
-            xmp = part.content
-        elif part.marker == 0xE2 and part.content.startswith(b"ICC_PROFILE\0"):
-            icc.append(part.content)
-        elif part.marker == _SOS:
+    frame, content, exif, xmp, icc = 0, b"", [], b"", []
+    for marker, said, _ in _parts(data):
+        if marker == _SOS:
             break
-    if frame is None or len(frame.content) < 6:
+        if marker in _FRAMES:
+            frame, content = frame or marker, content or said
+        elif marker == 0xE1 and said[:5] == b"Exif\0":
+            exif.append(said)
+        elif marker == 0xE1 and said.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
+            xmp = said
+        elif marker == 0xE2 and said.startswith(b"ICC_PROFILE\0"):
+            icc.append(said)
+    if len(content) < 6:
         raise PictureError("the JPEG is damaged: its header is not whole")
-    bits, height, width, colours = struct.unpack_from(">BHHB", frame.content)
-    _check_kind(frame.marker, bits, colours)
-    return Header(width, height, colours, frame.marker, exif, xmp, _joined(icc) if icc else None)
+    bits, height, width, colours = struct.unpack_from(">BHHB", content)
+    _check_kind(frame, bits, colours)
+    return Header(width, height, colours, frame, exif, xmp, _joined(icc) if icc else None)
 
 
 def decode(data: bytes, header: Header, colours: str) -> tuple[UInt8[np.ndarray, "h w c"], bool]:
@@ -97,37 +98,32 @@ def decode(data: bytes, header: Header, colours: str) -> tuple[UInt8[np.ndarray,
     raise PictureError(f"the JPEG is damaged: {reason}")
 
 
-class _Part(NamedTuple):
-    """A segment (its marker, what follows its length, and bytes before it that belong to none) or a scan."""
-
-    marker: int
-    content: bytes
-    junk: bytes = b""
-
-
-def _parts(data: bytes) -> Iterator[_Part]:
-    """Segments and scans as libjpeg finds them, up to EOI or where the data ends."""
-    at = junk_from = 2
-    while found := _NEXT.search(data, at):
-        marker = found[1][0]
-        at = found.end()
-        if marker in _BARE:
-            continue
-        junk = data[junk_from : found.start()]
+def _parts(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Segments and scans as libjpeg finds them, up to EOI or where the data ends: the marker (`_SCAN`), what
+    follows the marker's length, and bytes before the marker that belong to nothing."""
+    at = 2
+    while True:
+        start = at
+        lead, marker, length = _SEGMENT.unpack_from(data, at) if at + 4 <= len(data) else (0, 0, 0)
+        if lead != 0xFF or marker in _NO_SEGMENT:
+            found = _NEXT.search(data, at)
+            if found is None:
+                return
+            start, marker = found.end() - 2, found[1][0]
+            length = int.from_bytes(data[found.end() : found.end() + 2])
+        junk = data[at:start].rstrip(b"\xff")  # 0xFF may fill
         if marker == _EOI:
-            yield _Part(_EOI, b"", junk)
+            yield _EOI, b"", junk
             return
-        length = int.from_bytes(data[at : at + 2], "big")
-        if length < 2 or at + length > len(data):
+        end = start + 2 + length
+        if length < 2 or end > len(data):
             return
-        yield _Part(marker, data[at + 2 : at + length], junk)
-        at += length
+        yield marker, data[start + 4 : end], junk
+        at = end
         if marker == _SOS:
             after = _AFTER_SCAN.search(data, at)
-            end = after.start() if after else len(data)
-            yield _Part(_SCAN, data[at:end])
-            at = end
-        junk_from = at
+            at = after.start() if after else len(data)
+            yield _SCAN, data[end:at], b""
 
 
 def _check_kind(frame: int, bits: int, colours: int) -> None:
@@ -150,11 +146,10 @@ def _joined(icc: list[bytes]) -> bytes:
 
 
 def _strict(data: bytes, header: Header, colours: str) -> UInt8[np.ndarray, "h w c"]:
-    # Into an array of the size that was checked: a header that libjpeg reads differently does not fit.
-    shape = (header.height, header.width, {"RGB": 3, "GRAY": 1, "CMYK": 4}[colours])
-    pixels = simplejpeg.decode_jpeg(data, colours, buffer=np.empty(shape, np.uint8))
-    if pixels.shape != shape:
+    # By libjpeg's own reading of the header: what it will make is of the size that was checked.
+    if simplejpeg.decode_jpeg_header(data)[:2] != (header.height, header.width):
         raise ValueError("its size is not clear")
+    pixels = simplejpeg.decode_jpeg(data, colours)
     # All who write four colours write them inverted, as Adobe did first.
     return 255 - pixels if colours == "CMYK" else pixels
 
@@ -175,32 +170,32 @@ def _mended(data: bytes, header: Header) -> bytes | None:
     coefficient.
     """
     kept, scans, ended = [b"\xff\xd8"], [], False
-    for part in _parts(data):
-        if len(part.junk) > 8 and part.junk.strip(b"\0"):
+    for marker, content, junk in _parts(data):
+        if len(junk) > 8 and junk.strip(b"\0"):
             return None
-        if part.marker == _SCAN:
-            kept.append(part.content)
-        elif part.marker == _EOI:
+        if marker == _SCAN:
+            kept.append(content)
+        elif marker == _EOI:
             ended = True
-        elif part.marker not in _DROPPED:
-            content = _mended_segment(part, header)
-            kept.append(struct.pack(">BBH", 0xFF, part.marker, len(content) + 2) + content)
-            if part.marker == _SOS:
+        elif marker not in _DROPPED:
+            content = _mended_segment(marker, content, header)
+            kept.append(struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content)
+            if marker == _SOS:
                 scans.append(content)
     if not ended and not _is_complete(scans, header):
         return None
     return b"".join(kept) + b"\xff\xd9"
 
 
-def _mended_segment(part: _Part, header: Header) -> bytes:
-    content = bytearray(part.content)
-    if part.marker == 0xE0 and content[:5] == b"JFIF\0":
-        content[5:6] = b"\1"
-    elif part.marker == 0xEE and content[:5] == b"Adobe" and len(content) >= 12 and content[11] > 2:
-        content[11] = 1 if header.colours == 3 else 2  # what libjpeg takes it for
-    elif part.marker == _SOS and header.frame in _SEQUENTIAL:
-        content[-3:] = b"\0\x3f\0"
-    return bytes(content)
+def _mended_segment(marker: int, content: bytes, header: Header) -> bytes:
+    mended = bytearray(content)
+    if marker == 0xE0 and content[:5] == b"JFIF\0":
+        mended[5:6] = b"\1"
+    elif marker == 0xEE and content[:5] == b"Adobe" and len(content) >= 12 and content[11] > 2:
+        mended[11] = 1 if header.colours == 3 else 2  # what libjpeg takes it for
+    elif marker == _SOS and header.frame in _SEQUENTIAL:
+        mended[-3:] = b"\0\x3f\0"
+    return bytes(mended)
 
 
 def _is_complete(scans: list[bytes], header: Header) -> bool:

@@ -18,6 +18,11 @@ _HEIC = (
     if find_spec("pillow_heif") is None
     else "a HEIC picture that is damaged or of a kind that pillow-heif does not read"
 )
+_AVIF = (
+    "an AVIF picture, which the installed Pillow does not read: pip install --upgrade pillow"
+    if find_spec("PIL._avif") is None
+    else "an AVIF picture that is damaged"
+)
 # The first bytes of a file, where a name helps more than "not a picture".
 _STARTS = {
     rb"\xff\x0a|\0\0\0\x0cJXL ": f"a JPEG XL picture, which is not read here: {_EXPORT}",
@@ -32,8 +37,7 @@ _STARTS = {
     rb"%!PS|\xc5\xd0\xd3\xc6": f"a PostScript drawing: {_EXPORT}",
     rb"%PDF": f"a PDF document: {_EXPORT}",
     rb"gimp xcf": f"a GIMP file: {_EXPORT}",
-    rb"....ftyp(avif|avis)": "an AVIF picture that is damaged, or Pillow is too old to read it: "
-    "pip install --upgrade pillow",
+    rb"....ftyp(avif|avis)": _AVIF,
     rb"....ftyp(hei[cxms]|hev[cxms]|mif[12]|msf1)": _HEIC,
     rb"....ftypqt  |....(moov|mdat|wide)": _VIDEO.format("QuickTime"),
     rb"....ftyp": _VIDEO.format("MP4"),

@@ -34,7 +34,9 @@ _ALPHA = {"RGBA", "LA", "PA", "La", "RGBa"}
 _GREY = {"1", "L", "LA", "La"}
 _TO_RGB = {"P", "RGBX", "YCbCr", "HSV"}
 _JPEG = b"\xff\xd8\xff"
-_NCLX = re.compile(rb"colrnclx(..)(..)", re.DOTALL)  # in AVIF and HEIC: primaries, transfer
+# Colour boxes: in AVIF and HEIC primaries and transfer, in JPEG 2000 a profile.
+_NCLX = re.compile(rb"colrnclx(..)(..)", re.DOTALL)
+_JP2_PROFILE = re.compile(rb"colr[\x02\x03]..", re.DOTALL)
 
 # What Pillow only warns of is an error here (size) or does not matter (a broken EXIF block).
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -197,7 +199,7 @@ def _read_other(data: bytes, max_pixels: int) -> Decoded:
     base, alpha = _layers(image)
     ignored = False
     try:
-        profile = image.info.get("icc_profile") or _of_nclx(data, image.format, base.mode)
+        profile = image.info.get("icc_profile") or _of_boxes(data, image.format, base.mode)
     except colour.ProfileError:
         profile, ignored = None, True
     rgb, remarks = _in_srgb(base, _or_adobe_rgb(profile, tags, base.mode))
@@ -211,11 +213,13 @@ def _or_adobe_rgb(profile: bytes | None, tags: Image.Exif, mode: str) -> bytes |
     return profile
 
 
-def _of_nclx(data: bytes, kind: str | None, mode: str) -> bytes | None:
-    found = _NCLX.search(data, 0, 65536) if kind in ("AVIF", "HEIF") else None
-    if found is None:
-        return None
-    return colour.of_code_points(mode, *(int.from_bytes(part) for part in found.groups()))
+def _of_boxes(data: bytes, kind: str | None, mode: str) -> bytes | None:
+    """What a colour box says that Pillow does not look at."""
+    if kind in ("AVIF", "HEIF") and (found := _NCLX.search(data, 0, 65536)):
+        return colour.of_code_points(mode, *(int.from_bytes(part) for part in found.groups()))
+    if kind == "JPEG2000" and (found := _JP2_PROFILE.search(data, 0, 65536)):
+        return data[found.end() : found.end() + int.from_bytes(data[found.end() : found.end() + 4])]
+    return None
 
 
 def _load(data: bytes, max_pixels: int) -> Image.Image:
@@ -264,7 +268,7 @@ def _layers(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Colours, of a mode of `colour.to_srgb`, and their opacity (mode L) where there is transparency."""
     mode = image.mode
     if mode.startswith("I"):
-        return _sixteen_bits(image), None
+        return _sixteen_bits(image)
     if mode in _ALPHA or "transparency" in image.info:
         rgba = image.convert("RGBA")
         grey = mode in _GREY
@@ -278,12 +282,14 @@ def _layers(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     raise PictureError(f"the pixels are of Pillow's mode {mode}, whose range is not defined")
 
 
-def _sixteen_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey, which some plugins hold in 32 bits."""
+def _sixteen_bits(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """`_layers` of 16-bit grey, which some plugins hold in 32 bits."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise PictureError("the pixels are 32-bit integers, whose range is not defined")
-    return Image.fromarray(values.astype(np.uint16))
+    transparent = image.info.get("transparency")
+    alpha = None if transparent is None else Image.fromarray(255 * (values != transparent).astype(np.uint8))
+    return Image.fromarray(values.astype(np.uint16)), alpha
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:

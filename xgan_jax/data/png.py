@@ -36,7 +36,7 @@ def read(data: bytes) -> Png:
     exif, raw, xmp, damaged = [], [], b"", False
     at, kind = len(SIGNATURE), b""
     while kind != b"IEND":
-        if at + 12 > len(data):
+        if at + 8 > len(data):
             raise PictureError("the PNG is damaged: it ends before its last chunk")
         length, kind = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
