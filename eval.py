@@ -9,6 +9,9 @@ import sys
 
 from absl import app, flags, logging
 
+from xgan_jax import faults, startup
+from xgan_jax import flags as ours
+
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder that train.py was given.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Where to write; default WORKDIR/eval.")
 _DATA = flags.DEFINE_string("data", None, "The prepared dataset; default where it was in training.")
@@ -30,39 +33,33 @@ _SINGLES = flags.DEFINE_bool("singles", False, "Also write every translation as 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        sys.exit(f"eval.py does not know the argument {argv[1]!r}: see eval.py --help.")
+        raise ValueError(f"the argument {argv[1]!r} is unknown: see eval.py --help.")
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
-    from xgan_jax import startup
     from xgan_jax.evaluation.measures import measure, summary
     from xgan_jax.evaluation.translate import evaluate
 
     startup.keep_compiled_programs()
-    try:
-        report = evaluate(
+    report = evaluate(
+        _WORKDIR.value,
+        _OUT.value,
+        step=_STEP.value,
+        count=_COUNT.value,
+        singles=_SINGLES.value,
+        best=_BEST.value,
+        data=_DATA.value,
+    )
+    if _METRICS.value:
+        figures = measure(
             _WORKDIR.value,
             _OUT.value,
             step=_STEP.value,
-            count=_COUNT.value,
-            singles=_SINGLES.value,
             best=_BEST.value,
+            metrics=None if _METRICS.value == ["all"] else _METRICS.value,
+            count=_METRICS_COUNT.value,
+            inception_weights=_INCEPTION.value,
+            force_fid=_FORCE_FID.value,
             data=_DATA.value,
         )
-        if _METRICS.value:
-            figures = measure(
-                _WORKDIR.value,
-                _OUT.value,
-                step=_STEP.value,
-                best=_BEST.value,
-                metrics=None if _METRICS.value == ["all"] else _METRICS.value,
-                count=_METRICS_COUNT.value,
-                inception_weights=_INCEPTION.value,
-                force_fid=_FORCE_FID.value,
-                data=_DATA.value,
-            )
-    except (ValueError, FileNotFoundError) as error:
-        if os.environ.get("XGAN_TRACEBACK"):
-            raise
-        sys.exit(f"eval.py: {error}")
     folder = _OUT.value or os.path.join(_WORKDIR.value, "eval")
     print(f"step {report['step']}: {', '.join(report['written'])} and eval.json in {folder}")
     if _METRICS.value:
@@ -71,4 +68,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(faults.run("eval.py", lambda: app.run(main, flags_parser=ours.parse)))

@@ -16,12 +16,14 @@ PACKAGE = ROOT / "xgan_jax"
 # Room: the rooms of ours it may import from, from the lowest up.
 ALLOWED = {
     "config": set(),
+    "faults": set(),
+    "flags": {"config"},
     "losses": set(),
     "outputs": set(),
     "progress": set(),
     "startup": set(),
     "torch_weights": set(),
-    "data": {"config", "data", "outputs", "progress"},
+    "data": {"config", "data", "faults", "outputs", "progress"},
     "nets": {"nets"},
     "method": {"config"},
     "xgan": {"config", "losses", "method", "nets"},
@@ -32,7 +34,7 @@ ALLOWED = {
     "training": {"config", "data", "evaluation", "method", "outputs", "progress", "runs", "startup"}
     | {"training"},
     "convert": {"baselines", "config", "method", "nets", "runs", "torch_weights"},
-    "cli": {"convert", "data", "evaluation", "startup"},
+    "cli": {"convert", "data", "evaluation", "faults", "flags", "startup"},
 }
 
 

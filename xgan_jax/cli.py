@@ -1,10 +1,12 @@
 """The `xgan` command: prepare, translate, neighbours, interpolate, mix-style and convert."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
+
+from xgan_jax import faults
+from xgan_jax.flags import home
 
 # Heavy imports stand in the subcommands, so that --help is instant.
 
@@ -99,23 +101,22 @@ the first of --domains. Discriminators that are there come along.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a subcommand and returns the exit status: 0, or 2 when the input is at fault."""
+    """Runs a subcommand and returns the exit status, one of `faults`."""
     args = _parser().parse_args(argv)
-    try:
-        args.run(args)
-    except (ValueError, OSError) as error:  # PictureError and CheckpointError are ValueErrors
-        if os.environ.get("XGAN_TRACEBACK"):
-            raise
-        print(f"xgan {args.command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"xgan {args.command}: stopped; the same command goes on.", file=sys.stderr)
-        return 130
-    return 0
+    return faults.run(
+        f"xgan {args.command}", lambda: args.run(args), vars(args).get("out") or vars(args).get("output")
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(faults.INPUT, f"{self.prog}: {message}: see {self.prog} --help.\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="xgan",
         description="Unpaired face <-> anime translation. Training is train.py, evaluation eval.py.",
     )
@@ -136,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=PATH",
         help="once for each domain; a domain given several times is of several sets",
     )
-    add("--out", required=True, metavar="DIR", help="the dataset's folder, to be made")
+    add("--out", type=home, required=True, metavar="DIR", help="the dataset's folder, to be made")
     add("--size", type=int, default=64, metavar="N", help="side of the square pictures, pixels (64)")
     add(
         "--encoding",
@@ -168,9 +169,9 @@ def _parser() -> argparse.ArgumentParser:
     translate = command("translate", "pictures through a trained run", _TRANSLATE)
     translate.set_defaults(run=_translate)
     add = translate.add_argument
-    add("--workdir", required=True, metavar="RUN", help="the folder that train.py was given")
-    add("--input", required=True, metavar="PATH", help="a picture, a folder or a zip")
-    add("--output", required=True, metavar="DIR", help="where the PNGs go")
+    add("--workdir", type=home, required=True, metavar="RUN", help="the folder that train.py was given")
+    add("--input", type=home, required=True, metavar="PATH", help="a picture, a folder or a zip")
+    add("--output", type=home, required=True, metavar="DIR", help="where the PNGs go")
     add("--direction", required=True, metavar="A2B", help="for example face2anime")
     add("--step", type=int, metavar="N", help="the checkpoint to use (the newest)")
     add("--batch-size", type=int, default=32, metavar="N", help="pictures at a time (32)")
@@ -180,18 +181,25 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="auto (the default) is the rule of the training pictures",
     )
-    add("--reference", metavar="FILE", help="a picture of the target to follow, where the method can")
+    add(
+        "--reference",
+        type=home,
+        metavar="FILE",
+        help="a picture of the target to follow, where the method can",
+    )
 
     def exploring(name: str, summary: str, text: str, run: Callable[..., None], count: int) -> Any:
         parser = command(name, summary, text)
         parser.set_defaults(run=run)
         parser.add_argument(
-            "--workdir", required=True, metavar="RUN", help="the folder that train.py was given"
+            "--workdir", type=home, required=True, metavar="RUN", help="the folder that train.py was given"
         )
         parser.add_argument(
-            "--input", required=True, nargs="+", metavar="PATH", help="pictures, folders or zips"
+            "--input", type=home, required=True, nargs="+", metavar="PATH", help="pictures, folders or zips"
         )
-        parser.add_argument("--output", required=True, metavar="DIR", help="where the picture goes")
+        parser.add_argument(
+            "--output", type=home, required=True, metavar="DIR", help="where the picture goes"
+        )
         parser.add_argument("--count", type=int, default=count, metavar="N", help=f"columns ({count})")
         parser.add_argument("--step", type=int, metavar="N", help="the checkpoint to use (the newest)")
         return parser.add_argument
@@ -208,8 +216,8 @@ def _parser() -> argparse.ArgumentParser:
     convert.set_defaults(run=_convert)
     add = convert.add_argument
     add("--method", required=True, choices=("cyclegan", "ugatit"), help="whose weights they are")
-    add("--weights", required=True, metavar="PATH", help="see above")
-    add("--out", required=True, metavar="RUN", help="the run's folder")
+    add("--weights", type=home, required=True, metavar="PATH", help="see above")
+    add("--out", type=home, required=True, metavar="RUN", help="the run's folder")
     add("--domains", nargs=2, default=("face", "anime"), metavar=("A", "B"), help="(face anime)")
     add("--size", type=int, choices=(32, 64, 128, 256), default=256, help="side of their pictures (256)")
     add("--crop", choices=("center", "celeba", "none"), default="center", help="of pictures to translate")
@@ -217,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:
-    """NAME=PATH as the two.
+    """NAME=PATH as the two, a path without its ~.
 
     Raises:
       ValueError: it is none.
@@ -225,7 +233,7 @@ def _pair(option: str, text: str) -> tuple[str, str]:
     name, equals, path = text.partition("=")
     if not (name and equals and path):
         raise ValueError(f"{option} is {text!r}: write NAME=PATH, for example face=photos.")
-    return name, path
+    return name, home(path)
 
 
 def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What a person hears of long work: lines, how far it is, and how long it will take."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,9 +18,11 @@ def say(text: str) -> None:
     """One line to the terminal, from process 0 only; it passes above a progress bar."""
     import jax  # not by those who only want the rest
 
-    if jax.process_index() == 0:
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+    # Where nobody reads on, or the log's disk is full, the work that is told of goes on.
+    with contextlib.suppress(OSError):
+        if jax.process_index() == 0:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
 
 
 def duration(seconds: float) -> str:

@@ -21,6 +21,31 @@ def keep_compiled_programs() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
+def join_processes() -> None:
+    """Waits for the other processes of this training, and makes their devices known.
+
+    Coordinator and ranks come from the cluster, or from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and
+    JAX_PROCESS_ID.
+
+    Raises:
+      ValueError: they are not said, or do not fit together.
+    """
+    import jax
+
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    try:
+        count, index = (
+            int(os.environ[name]) if os.environ.get(name) else None
+            for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+        )
+        jax.distributed.initialize(address, count, index)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"the processes of --distributed do not come together ({error}): outside of TPU pods and Slurm set "
+            "JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or leave it away."
+        ) from error
+
+
 def use_large_pages() -> None:
     """Starts this command again with memory in pages of 2 MiB; on Linux, unless `GLIBC_TUNABLES` is set.
 

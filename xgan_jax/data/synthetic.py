@@ -31,6 +31,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
+from xgan_jax import faults
 from xgan_jax.progress import Progress
 
 STYLES = ("face", "anime")
@@ -605,17 +606,15 @@ def draw_dataset(
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Draws the embedded data.")
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--out", type=os.path.expanduser, required=True)
     parser.add_argument("--count", type=int, default=3000, help="training pictures of each style")
     parser.add_argument("--test-count", type=int, default=500, help="test pictures of each style")
     parser.add_argument("--size", type=int, default=64, help="side, pixels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--skew", action="store_true", help="let attribute frequencies differ")
     arguments = vars(parser.parse_args())
-    try:
-        draw_dataset(arguments.pop("out"), **arguments)
-    except ValueError as error:
-        sys.exit(f"synthetic: {error}")
+    out = arguments.pop("out")
+    sys.exit(faults.run("synthetic", lambda: draw_dataset(out, **arguments), out))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,191 @@
+"""What can go wrong with a command, said in one sentence: what, where, what to do; and the exit status.
+
+Every command does its work inside `run`. The rooms below raise what they find: a ValueError or a
+FileNotFoundError whose text is such a sentence, or simply what the system says, which gets its sentence here.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+INPUT = 2  # what was given is at fault: a flag, a setting, a path, a file
+MACHINE = 1  # the machine is (its disk, its memory), or the run (NaN), or this program
+STOPPED = 130  # Ctrl-C
+
+_GO_ON = "then give the same command again"
+# What the system says, in words; the path stands before it. A text with a colon is whole.
+_SYSTEM: dict[int, tuple[str, str, int]] = {
+    errno.ENOSPC: ("the disk is full", f"free some space, {_GO_ON}", MACHINE),
+    errno.EDQUOT: ("your quota of the disk is used up", f"free some space, {_GO_ON}", MACHINE),
+    errno.EFBIG: ("the file is larger than this disk or user may have", "choose another disk", MACHINE),
+    errno.EROFS: ("it lies on a disk that can only be read", "choose another folder", INPUT),
+    errno.EACCES: ("this user may not read or write it", "change its permissions or choose another", INPUT),
+    errno.EPERM: ("this user may not do that to it", "change its permissions or choose another", INPUT),
+    errno.ENOENT: ("it does not exist", "look at how it is written", INPUT),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "choose another path", INPUT),
+    errno.EISDIR: ("a folder stands where a file is needed", "choose another path", INPUT),
+    errno.EEXIST: ("something stands there already", "choose another path", INPUT),
+    errno.ENOTEMPTY: ("the folder is not empty", "choose another", INPUT),
+    errno.ENAMETOOLONG: ("the name is too long for this disk", "choose a shorter one", INPUT),
+    errno.ELOOP: ("its links go round in a circle", "give the file or folder itself", INPUT),
+    errno.EINVAL: ("the system does not take it", "choose another path", INPUT),
+    errno.EBUSY: ("it is in use, or a disk is mounted there", "choose another path", INPUT),
+    errno.EIO: ("the disk does not answer as it should", f"look after it, {_GO_ON}", MACHINE),
+    errno.ESTALE: ("the network disk was mounted anew", _GO_ON, MACHINE),
+    errno.ENOTCONN: ("the network disk is gone", f"mount it, {_GO_ON}", MACHINE),
+    errno.ETIMEDOUT: ("the network disk does not answer", f"look after it, {_GO_ON}", MACHINE),
+    errno.EMFILE: ("too many files are open", f"allow more with `ulimit -n 4096`, {_GO_ON}", MACHINE),
+    errno.ENFILE: ("too many files are open on this machine", f"end other programs, {_GO_ON}", MACHINE),
+    errno.EPIPE: ("whoever read what is printed has stopped", _GO_ON, 141),  # as shells say SIGPIPE
+}
+# Packages that are no dependencies, and the extra that has them.
+_EXTRAS = {"cv2": "detector", "torch": "bench"}
+# Of each command, what to lower where memory does not suffice.
+_SMALLER = {
+    "train.py": "lower --config.run.batch_size or the networks' width",
+    "eval.py": "lower --count, or --metrics_count",
+    "xgan prepare": "lower --workers",
+    "xgan translate": "lower --batch-size",
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`what` is wrong and where, what to `do`, and the exit status."""
+
+    what: str
+    do: str
+    status: int
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.do}." if self.do else self.what
+
+
+class MachineError(OSError):
+    """What the machine failed in, as one sentence."""
+
+
+def run(command: str, work: Callable[[], object], folder: str | None = None) -> int:
+    """Does the work of a command, and returns its exit status: 0, or what the fault of it has, after one line
+    about that on stderr.
+
+    A fault of this program comes with its traceback; `XGAN_TRACEBACK=1` shows that of every fault.
+
+    Args:
+      folder: what the command writes into: the system does not always say where a disk is full.
+    """
+    _quieten_libraries()
+    try:
+        status = _exit_status(work)
+        print(end="", flush=True)
+    except BaseException as error:
+        fault = fault_of(error, command, folder)
+        if fault is None or os.environ.get("XGAN_TRACEBACK"):
+            traceback.print_exception(error)
+        fault = fault or Fault(
+            "this is a fault of xgan_jax", "please report it with the lines above", MACHINE
+        )
+        print(f"{command}: {fault}", file=sys.stderr)
+        status = fault.status
+    _let_go_of_stdout()
+    return status
+
+
+def fault_of(error: BaseException, command: str = "", folder: str | None = None) -> Fault | None:
+    """What `error` means to whoever gave the command; None where it can only be a mistake in this program."""
+    text = " ".join(str(error).split())
+    smaller = _SMALLER.get(command, "do less at a time")
+    if isinstance(error, KeyboardInterrupt):
+        return Fault("stopped", "the same command goes on", STOPPED)
+    if isinstance(error, MachineError):
+        return Fault(text, "", MACHINE)
+    if isinstance(error, OSError) or "os_error_code=" in text:
+        return _system_fault(error, text, folder)
+    if isinstance(error, MemoryError):
+        return Fault("this machine's memory does not suffice", smaller, MACHINE)
+    if "RESOURCE_EXHAUSTED" in text:
+        return Fault(f"the device's memory does not suffice ({text[:200]})", smaller, MACHINE)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return _missing_package(error.name)
+    if isinstance(error, FloatingPointError):  # a number of the run became NaN
+        return Fault(text, "", MACHINE)
+    if "Unable to initialize backend" in text:
+        return Fault(text, "unset JAX_PLATFORMS, or install jax for that device (README)", INPUT)
+    if isinstance(error, ValueError):
+        return Fault(text, "", INPUT)
+    return None
+
+
+def _system_fault(error: BaseException, text: str, folder: str | None) -> Fault:
+    """Of an OSError, or of an error in whose text TensorStore tells the system's."""
+    told = re.search(r"os_error_code='(\d+)'", text)
+    number = int(told[1]) if told else getattr(error, "errno", None)
+    if number is None:  # a sentence of ours
+        return Fault(text, "", INPUT if isinstance(error, FileNotFoundError) else MACHINE)
+    path = getattr(error, "filename", None) or folder
+    if path is None and told and (quoted := re.search(r'"(/[^"]*)"', text)):
+        path = quoted[1]
+    if number == errno.EEXIST and path is not None and not os.path.isdir(path):
+        number = errno.ENOTDIR  # what mkdir says of a file in its way
+    what, do, status = _SYSTEM.get(number, (os.strerror(number), f"look after it, {_GO_ON}", MACHINE))
+    where = f"{os.fsdecode(path)}: " if isinstance(path, (str, bytes, os.PathLike)) else ""
+    return Fault(f"{where}{what}", do, status)
+
+
+def _missing_package(name: str) -> Fault:
+    package = name.partition(".")[0]
+    if package in _EXTRAS:
+        return Fault(
+            f"the Python package {package} is missing", f"pip install -e '.[{_EXTRAS[package]}]'", INPUT
+        )
+    return Fault(
+        f"the Python package {package} is missing", "pip install -e . in the project's folder", INPUT
+    )
+
+
+def _exit_status(work: Callable[[], object]) -> int:
+    """0, or with what the work itself ended the program."""
+    try:
+        work()
+    except SystemExit as stop:
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+            return MACHINE
+        return int(stop.code or 0)
+    return 0
+
+
+def _quieten_libraries() -> None:
+    """What libraries say from their threads of an error that they raise, too, is not said twice.
+
+    Orbax logs each with a traceback; TensorStore's threads, which come back to an event loop that has failed,
+    report so to the hook of uncaught errors.
+    """
+    if os.environ.get("XGAN_TRACEBACK"):
+        return
+    logging.getLogger("absl").addFilter(_without_traceback)
+    sys.excepthook = _hook
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    return not record.exc_info
+
+
+def _hook(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    if str(error) != "Event loop is closed":
+        traceback.print_exception(error)
+
+
+def _let_go_of_stdout() -> None:
+    """Where nobody reads it any more, the interpreter would complain once more at its end."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
