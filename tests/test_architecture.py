@@ -28,12 +28,12 @@ ALLOWED = {
     "method": {"config"},
     "xgan": {"config", "losses", "method", "nets"},
     "baselines": {"config", "losses", "method", "nets", "baselines"},
-    "runs": {"config", "method", "progress", "runs"},
+    "runs": {"config", "faults", "method", "progress", "runs"},
     "readers": {"config", "data", "nets", "progress", "readers", "startup", "torch_weights"},
     "evaluation": {"config", "data", "evaluation", "method", "outputs", "progress", "readers", "runs"},
-    "training": {"config", "data", "evaluation", "method", "outputs", "progress", "runs", "startup"}
+    "training": {"config", "data", "evaluation", "faults", "method", "outputs", "progress", "runs", "startup"}
     | {"training"},
-    "convert": {"baselines", "config", "method", "nets", "runs", "torch_weights"},
+    "convert": {"baselines", "config", "method", "nets", "progress", "runs", "torch_weights"},
     "cli": {"convert", "data", "evaluation", "faults", "flags", "startup"},
 }
 

@@ -93,10 +93,13 @@ evaluate (eval.py --data), or to train on from (train.py with the run's folder a
 
 examples:
   xgan convert --method cyclegan --weights checkpoints/selfie2anime --out runs/theirs
+  xgan convert --method cyclegan --weights checkpoints/selfie2anime --epoch 200 --out runs/theirs
   xgan convert --method ugatit --weights selfie2anime_params_latest.pt --out runs/theirs
 
-cyclegan: the folder with latest_net_G_A.pth and latest_net_G_B.pth; ugatit: the one file. The authors' A is
-the first of --domains. Discriminators that are there come along.
+cyclegan: the folder with latest_net_G_A.pth and latest_net_G_B.pth, or with latest_net_G.pth alone, as
+the authors publish them, or such a file: one generator, from A to B; the way back is then not trained.
+ugatit: the one file, of the full model or the light one. The authors' A is the first of --domains.
+Discriminators that are there come along.
 """
 
 
@@ -215,11 +218,12 @@ def _parser() -> argparse.ArgumentParser:
     convert = command("convert", "weights of the authors' PyTorch codes to a run", _CONVERT)
     convert.set_defaults(run=_convert)
     add = convert.add_argument
-    add("--method", required=True, choices=("cyclegan", "ugatit"), help="whose weights they are")
+    add("--method", required=True, metavar="NAME", help="whose weights they are: cyclegan or ugatit")
     add("--weights", type=home, required=True, metavar="PATH", help="see above")
     add("--out", type=home, required=True, metavar="RUN", help="the run's folder")
     add("--domains", nargs=2, default=("face", "anime"), metavar=("A", "B"), help="(face anime)")
-    add("--size", type=int, choices=(32, 64, 128, 256), default=256, help="side of their pictures (256)")
+    add("--epoch", metavar="N", help="which of a folder's (latest)")
+    add("--size", type=int, metavar="N", help="side of their pictures (what the weights say, else 256)")
     add("--crop", choices=("center", "celeba", "none"), default="center", help="of pictures to translate")
     return parser
 
@@ -341,7 +345,7 @@ def _mix_style(args: argparse.Namespace) -> None:
 def _convert(args: argparse.Namespace) -> None:
     from xgan_jax.convert import convert
 
-    config = convert(args.method, args.weights, args.out, args.domains, args.size, args.crop)
+    config = convert(args.method, args.weights, args.out, args.domains, args.size, args.crop, args.epoch)
     a, b = config.data.domains
     print(f"{args.out}: {args.method} with {config.networks}")
     print(f"  xgan translate --workdir {args.out} --input PICTURES --output DIR --direction {a}2{b}")

@@ -165,21 +165,22 @@ def _quieten_libraries() -> None:
     """What libraries say from their threads of an error that they raise, too, is not said twice.
 
     Orbax logs each with a traceback; TensorStore's threads, which come back to an event loop that has failed,
-    report so to the hook of uncaught errors.
+    report that to the hook of errors that nobody can catch.
     """
     if os.environ.get("XGAN_TRACEBACK"):
         return
-    logging.getLogger("absl").addFilter(_without_traceback)
-    sys.excepthook = _hook
+    for library in ("absl", "asyncio"):
+        logging.getLogger(library).addFilter(_without_traceback)
+    sys.unraisablehook = _unraisable
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
     return not record.exc_info
 
 
-def _hook(kind: type[BaseException], error: BaseException, trace: object) -> None:
-    if str(error) != "Event loop is closed":
-        traceback.print_exception(error)
+def _unraisable(report: "sys.UnraisableHookArgs") -> None:
+    if str(report.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(report)
 
 
 def _let_go_of_stdout() -> None:

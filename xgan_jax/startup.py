@@ -41,8 +41,8 @@ def join_processes() -> None:
         jax.distributed.initialize(address, count, index)
     except (RuntimeError, ValueError) as error:
         raise ValueError(
-            f"the processes of --distributed do not come together ({error}): outside of TPU pods and Slurm set "
-            "JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or leave it away."
+            f"the processes of --distributed do not come together ({error}): outside of TPU pods and Slurm "
+            "set JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or leave it away."
         ) from error
 
 

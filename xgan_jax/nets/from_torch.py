@@ -1,8 +1,8 @@
 """Weights of the authors' PyTorch codes as parameters of our networks.
 
-Each function takes a state dict, `{name: array}` as `torch_weights.load` reads it, and returns a network's
-parameters. Kernels `[out, in, h, w]` become `[h, w, in, out]`, and those of transposed convolutions, which
-PyTorch has as `[in, out, h, w]`, `[h, w, out, in]`: the same transposition.
+Each function takes a state dict, `{name: array}` as `torch_weights.read_state` reads it, and returns a
+network's parameters. Kernels `[out, in, h, w]` become `[h, w, in, out]`, and those of transposed
+convolutions, which PyTorch has as `[in, out, h, w]`, `[h, w, out, in]`: the same transposition.
 """
 
 import re
@@ -40,7 +40,26 @@ def _convolutions(state: State) -> list[Params]:
 
 
 def _stacked(layers: list[Params]) -> Params:
+    shapes = [{name: x.shape for name, x in layer.items()} for layer in layers]
+    if any(shape != shapes[0] for shape in shapes):
+        raise ValueError("its residual blocks are not alike: not a generator of CycleGAN.")
     return {name: np.stack([layer[name] for layer in layers]) for name in layers[0]}
+
+
+def _check_cyclegan(state: State) -> None:
+    """Refuses what would be left out of a network without a word.
+
+    Raises:
+      ValueError: it is a U-Net, or its normalisation has weights.
+    """
+    if any("model.model." in name for name in state):
+        raise ValueError("it is a U-Net, as pix2pix has: only residual generators (--netG resnet_...) fit.")
+    weights = [name for name, x in state.items() if name.endswith(".weight") and x.ndim == 1]
+    if weights:
+        raise ValueError(
+            f"its normalisation has weights ({weights[0]}), as --norm batch writes: only the authors' --norm "
+            "instance, which has none, fits."
+        )
 
 
 def cyclegan_generator(state: State) -> Params:
@@ -49,6 +68,7 @@ def cyclegan_generator(state: State) -> Params:
     Raises:
       ValueError: it holds something else.
     """
+    _check_cyclegan(state)
     convolutions = _convolutions(state)
     blocks = (len(convolutions) - 6) // 2
     if blocks < 1 or len(convolutions) % 2:
@@ -67,6 +87,7 @@ def cyclegan_discriminator(state: State) -> Params:
     Raises:
       ValueError: it holds something else.
     """
+    _check_cyclegan(state)
     convolutions = _convolutions(state)
     names = ("conv1", "conv2", "conv3", "conv4", "logits")
     if len(convolutions) != len(names):
@@ -125,6 +146,8 @@ def ugatit_generator(state: State) -> Params:
             }
     except KeyError as error:
         raise ValueError(f"no {error} among the weights: not a generator of U-GAT-IT.") from error
+    except ValueError as error:  # more or fewer layers than names for them
+        raise ValueError(f"its layers are other ones ({error}): not a generator of U-GAT-IT.") from error
     return params
 
 

@@ -15,7 +15,7 @@ from xgan_jax.config import Config
 from xgan_jax.data.batches import in_batches
 from xgan_jax.nets import from_torch, vgg
 from xgan_jax.nets import inception as network
-from xgan_jax.torch_weights import read_torch
+from xgan_jax.torch_weights import read_state
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def inception(path: str | os.PathLike[str], batch: int = 32) -> FeatureNetwork:
     Raises:
       FileNotFoundError, ValueError: `path` is not such a file.
     """
-    variables = network.from_torch(read_torch(path))
+    variables = network.from_torch(read_state(path))
     apply = jax.jit(network.Inception().apply)
 
     digest = hashlib.blake2b(Path(path).read_bytes(), digest_size=6).hexdigest()
@@ -56,7 +56,7 @@ def vgg19(config: Config) -> tuple[Any, Any]:
     path = config.networks.weights_file
     if not Path(path).is_file():
         raise ValueError(f"config.networks.weights_file is {path!r}, which is no file")
-    params = from_torch.vgg19(read_torch(path))
+    params = from_torch.vgg19(read_state(path))
 
     def apply(params: Any, images: Float[Array, "b s s 3"]) -> tuple[Array, list[Array]]:
         maps: Any = vgg.VGG19().apply({"params": params}, images)

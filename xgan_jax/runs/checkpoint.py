@@ -203,6 +203,12 @@ def _like(tree: Any, sharding: jax.sharding.Sharding) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
+def newest_whole(directory: Path) -> int | None:
+    """The step of the newest undamaged checkpoint on the disk, whatever Orbax remembers of it."""
+    steps = sorted((int(path.name) for path in directory.glob("*") if path.name.isdigit()), reverse=True)
+    return next((step for step in steps if damage(directory / str(step)) is None), None)
+
+
 class Checkpoints:
     """The checkpoints of one run, newest last; at most `keep` stay."""
 
@@ -273,9 +279,10 @@ class Checkpoints:
 
         Raises:
           CheckpointError: what was saved cannot be read; it has no manifest.
+          OSError, or an error of TensorStore's with the system's in its text: the disk is full, or fails.
         """
+        saved, self._unlisted = self._unlisted, None  # a save that fails is not asked after again
         self._manager.wait_until_finished()
-        saved, self._unlisted = self._unlisted, None
         if saved is not None and jax.process_index() == 0:
             self._certify(*saved)
 

@@ -4,15 +4,18 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from xgan_jax import config as configs
+from xgan_jax import faults
 from xgan_jax.config import Config
 from xgan_jax.progress import say
 from xgan_jax.runs import folder
+from xgan_jax.runs.checkpoint import newest_whole
 from xgan_jax.runs.state import TrainState
 from xgan_jax.training.log import Log
 from xgan_jax.training.metrics import RunWriter
@@ -35,16 +38,32 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> TrainState:
     Raises:
       ValueError: configuration or data are not usable, or differ from those of the run so far.
       NonFiniteError: a term became NaN or infinite.
+      MachineError: the disk or the memory failed; the message names the last good checkpoint.
       Stopped: SIGTERM or Ctrl-C; the state was saved.
     """
     configs.validate(config)
     workdir = Path(workdir)
-    with folder.held(workdir), contextlib.ExitStack() as opened:
+    with folder.held(workdir), _what_is_saved(workdir), contextlib.ExitStack() as opened:
         run = start(config, workdir, opened)
         if run.step >= config.run.steps:
             say(f"{workdir} has its {config.run.steps} steps already: nothing to train.")
             return run.state
         return _Launch(run, opened).go_on()
+
+
+@contextlib.contextmanager
+def _what_is_saved(workdir: Path) -> Iterator[None]:
+    """Adds to what the machine fails in what is left of the run, and that it goes on from there."""
+    try:
+        yield
+    except (OSError, MemoryError, ValueError, jax.errors.JaxRuntimeError) as error:
+        fault = faults.fault_of(error, "train.py", str(workdir))
+        if fault is None or fault.status != faults.MACHINE:
+            raise
+        step = newest_whole(workdir / "checkpoints")
+        left = "nothing was saved yet" if step is None else f"the checkpoint of step {step} is good"
+        goes_on = "it begins anew" if step is None else "it goes on from there"
+        raise faults.MachineError(f"{fault.what}: {fault.do}; {left}, and {goes_on}.") from error
 
 
 class _Launch:

@@ -17,7 +17,7 @@ from xgan_jax.progress import say
 from xgan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from xgan_jax.runs.state import TrainState
 from xgan_jax.training.feed import Counts
-from xgan_jax.training.metrics import MetricWriter
+from xgan_jax.training.metrics import Dispensable, MetricWriter
 
 
 def _local(tree: Any) -> Any:
@@ -30,6 +30,7 @@ class Samples:
 
     def __init__(self, config: Config, method: Method, counts: Counts, workdir: Path, writer: MetricWriter):
         self._data, self._counts, self._workdir, self._writer = config.data, counts, workdir, writer
+        self._drawing = Dispensable("samples")
         self._sampler = grid.make_sampler(method, config.data.domains)
         self._pictures = {}
         for domain in config.data.domains:  # spread over the split
@@ -55,8 +56,9 @@ class Samples:
         """What the averaged weights make of the test pictures."""
         grids = grid.translations(self._sampler, _local(state.ema), _local(state.extra), self._pictures)
         folder = self._workdir / "samples"
-        folder.mkdir(exist_ok=True)
-        grid.save_png(str(folder / f"step_{step:07d}.png"), grid.beside(list(grids.values())))
+        with self._drawing:
+            folder.mkdir(exist_ok=True)
+            grid.save_png(str(folder / f"step_{step:07d}.png"), grid.beside(list(grids.values())))
         self._writer.write_images(step, grids)
 
 
