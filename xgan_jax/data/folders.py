@@ -6,7 +6,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from xgan_jax.data.listing import MAX_FILE_BYTES, Listing, is_litter, reason_of
+from xgan_jax.data.listing import MAX_FILE_BYTES, Listing, is_litter, is_other, reason_of
 from xgan_jax.data.pictures import PictureError
 from xgan_jax.outputs import LEDGER, Ledger
 
@@ -77,7 +77,10 @@ class Folder:
         try:
             status = entry.stat()
         except OSError as error:
-            listing.refuse(name, f"the file cannot be read: {reason_of(error)}")
+            if is_other(name):  # whoever wants a table that cannot be read says so
+                listing.ignored.append(name)
+            else:
+                listing.refuse(name, f"the file cannot be read: {reason_of(error)}")
             return
         if stat.S_ISDIR(status.st_mode):
             listing.refuse(name, "a link to a folder is not followed: give that folder itself")

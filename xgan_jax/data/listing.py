@@ -33,10 +33,9 @@ class Listing:
 
     def add(self, name: str, size: int, *checksum: int) -> None:
         """A file of `size` bytes that can be read: a picture, unless its name or size says otherwise."""
-        suffix = os.path.splitext(name)[1].lower()
-        if suffix in _IGNORED:
+        if is_other(name):
             self.ignored.append(name)
-        elif suffix in _ARCHIVES:
+        elif os.path.splitext(name)[1].lower() in _ARCHIVES:
             self.refuse(name, "it is an archive, not a picture: give it by itself")
         elif size > MAX_FILE_BYTES:
             reason = f"the file has {size / 2**20:,.0f} MiB, more than the {MAX_FILE_BYTES // 2**20} allowed"
@@ -76,6 +75,11 @@ class Listing:
         if not self.names and not self.refused:
             extra = f" ({len(self.ignored)} other files)" if self.ignored else ""
             raise ValueError(f"{path} holds no pictures{extra}: give a folder or a zip with pictures in it.")
+
+
+def is_other(name: str) -> bool:
+    """Whether a file is no picture by its name: text, a table, a program."""
+    return os.path.splitext(name)[1].lower() in _IGNORED
 
 
 def is_litter(name: str) -> bool:
