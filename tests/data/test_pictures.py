@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from xgan_jax.data.pictures import (
+    MENDED,
     PictureError,
     crop_box,
     crop_resize,
@@ -18,6 +19,7 @@ from xgan_jax.data.pictures import (
     dimensions,
     encode,
     has_celeba_aspect,
+    read,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::RuntimeWarning:PIL")
@@ -144,6 +146,150 @@ def test_a_broken_exif_block_does_not_matter():
     assert decode(data).shape == (40, 30, 3)
 
 
+def png_chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def exif_of(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()[6:]
+
+
+def raw_profile(orientation: int) -> bytes:
+    """As ImageMagick writes EXIF into a text chunk."""
+    content = b"Exif\0\0" + exif_of(orientation)
+    return b"\nexif\n%8d\n" % len(content) + content.hex().encode() + b"\n"
+
+
+XMP = b'<rdf:Description tiff:Orientation="6"/>'
+TURNED = {
+    "eXIf": png_chunk(b"eXIf", exif_of(6)),
+    "text": png_chunk(b"tEXt", b"Raw profile type exif\0" + raw_profile(6)),
+    "packed text": png_chunk(b"zTXt", b"Raw profile type APP1\0\0" + zlib.compress(raw_profile(6))),
+    "XMP": png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP),
+    "packed XMP": png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0en\0\0" + zlib.compress(XMP)),
+}
+
+
+@pytest.mark.parametrize("kind", TURNED)
+@pytest.mark.parametrize("after", [False, True])
+def test_orientation_of_a_png_wherever_it_stands(kind, after):
+    """Before the pixels (33) or after them (12 bytes before the end)."""
+    data = encode(smooth(), "png")
+    at = len(data) - 12 if after else 33
+    turned = data[:at] + TURNED[kind] + data[at:]
+    assert np.array_equal(decode(turned), np.rot90(smooth(), -1))
+    assert dimensions(turned) == (40, 30)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff", "gif", "bmp", "avif", "jpeg2000"])
+def test_dimensions_are_those_of_what_is_decoded(kind):
+    Image.init()
+    if kind.upper() not in Image.SAVE:
+        pytest.skip(f"Pillow without {kind}")
+    rng = np.random.default_rng(0)
+    for turn in (0, *range(1, 10)):
+        width, height = (int(side) for side in rng.integers(16, 60, 2))
+        image = Image.fromarray(smooth(height, width))
+        data = saved(image, kind, exif=b"Exif\0\0" + exif_of(turn))
+        assert dimensions(data) == decode(data).shape[1::-1], (kind, turn)
+
+
+BOMB = zlib.compress(bytes(200_000_000))
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        png_chunk(b"zTXt", b"Comment\0\0" + BOMB),
+        png_chunk(b"zTXt", b"Raw profile type exif\0\0" + BOMB),
+        png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + BOMB),
+        png_chunk(b"iCCP", b"name\0\0" + BOMB),
+        png_chunk(b"tEXt", b"Comment\0" + bytes(3_000_000)),
+    ],
+)
+def test_bombs_in_what_is_no_pixel_take_little_memory(chunk):
+    data = encode(smooth(), "png")
+    tracemalloc.start()
+    assert np.array_equal(decode(data[:33] + chunk + data[33:]), smooth())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50_000_000
+
+
+def test_a_png_is_refused_only_for_damage_that_touches_pixels():
+    data = encode(smooth(), "png")
+    comment = bytearray(png_chunk(b"tEXt", b"Comment\0hello"))
+    comment[-1] ^= 1
+    pixels, remarks = read(data[:33] + bytes(comment) + data[33:])
+    assert np.array_equal(pixels, smooth()) and remarks == (MENDED,)
+    with pytest.raises(PictureError, match="IDAT is not whole"):
+        decode(flipped(data, 60, 1))
+    with pytest.raises(PictureError, match="ends before its last chunk"):
+        decode(data[:-12])
+
+
+def raw_tiff() -> bytes:
+    """The preview of a raw file: a TIFF whose first picture says that it is a small one of another."""
+    return saved(Image.fromarray(smooth()), "tiff", tiffinfo={254: 1, 330: 8})
+
+
+def dng() -> bytes:
+    return saved(Image.fromarray(smooth()), "tiff", tiffinfo={50706: b"\1\4\0\0"})
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(999), "a HEIC picture"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(999), "a HEIC picture"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0mif1avif" + bytes(999), "an AVIF picture"),
+        (b"\xff\x0a" + bytes(99), "a JPEG XL picture"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(99), "raw file .Canon CR2."),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "raw file .Canon CR3."),
+        (b"FUJIFILMCCD-RAW 0201", "raw file .Fujifilm RAF."),
+        (raw_tiff(), "raw file"),
+        (dng(), "raw file .DNG."),
+        (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "a video .QuickTime."),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video .MP4."),
+        (b"\x1a\x45\xdf\xa3" + bytes(40), "a video .WebM"),
+        (b"RIFF\0\0\0\0AVI LIST", "a video .AVI."),
+        (b"\0\0\1\xba" + bytes(99), "a video .MPEG."),
+        (b"\0\0\1\xb3\x14\0\xf0\x13" + bytes(99), "a video .MPEG."),
+        (b"8BPS\0\1" + bytes(20), "a Photoshop file"),
+        (b"%PDF-1.7\n", "a PDF"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "PostScript"),
+        (b'<?xml version="1.0"?>\n<!-- a -->\n<svg xmlns="x"></svg>', "an SVG drawing"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "git lfs pull"),
+        (b"\x1f\x8b\x08\0" + bytes(40), "gzip"),
+        (b"PK\3\4" + bytes(40), "a zip archive"),
+    ],
+)
+def test_what_holds_no_picture_is_named(data, reason):
+    with pytest.raises(PictureError, match=reason):
+        decode(data)
+
+
+def test_heic_is_read_where_the_extra_is_installed():
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    for turn in (1, 6):
+        data = saved(Image.fromarray(smooth(48, 64)), "heif", quality=95, exif=b"Exif\0\0" + exif_of(turn))
+        expected = smooth(48, 64) if turn == 1 else np.rot90(smooth(48, 64), -1)
+        assert np.abs(decode(data).astype(int) - expected).max() <= 16
+        assert dimensions(data) == expected.shape[1::-1]
+
+
+def test_transparency_of_sixteen_bits():
+    grey = np.full((8, 8), 30_000, np.uint16)
+    grey[:4] = 1000
+    data = saved(Image.fromarray(grey), "png")
+    data = data[:33] + png_chunk(b"tRNS", struct.pack(">H", 30_000)) + data[33:]
+    assert decode(data)[:, 0, 0].tolist() == [4] * 4 + [255] * 4
+
+
 def noise(kind: str) -> bytes:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     return encode(pixels, kind)
@@ -164,7 +310,7 @@ def flipped(data: bytes, start: int, count: int) -> bytes:
         (b"\xef\xbb\xbf  <svg></svg>", "XML"),
         (b"just some text that is no picture", "not a picture"),
         (b"\xff\xd8\xff", "JPEG is damaged"),
-        (b"\x89PNG\r\n\x1a\n", "damaged|not a picture"),
+        (b"\x89PNG\r\n\x1a\n", "damaged"),
         (noise("jpeg")[:3000], "JPEG is damaged"),
         (noise("png")[:3000], "PNG is damaged"),
         (flipped(noise("jpeg"), 700, 20), "JPEG is damaged"),

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from xgan_jax import cli
-from xgan_jax.data.pictures import crop_resize, decode, encode
+from xgan_jax.data.pictures import IGNORED, MENDED, crop_resize, decode, encode
 from xgan_jax.data.prepare import prepare
 from xgan_jax.data.synthetic import draw, sample_attributes
 from xgan_jax.data.tfrecord import TFRecordSource, TFRecordWriter, decode_example, encode_example
@@ -105,7 +105,7 @@ def odd_files() -> dict[str, tuple[bytes, str]]:
         "turned.jpg": (saved(image, "jpeg", exif=exif), ""),
         "bomb.jpg": (bytes(bomb), "65500x65500 pixels"),
         "empty.jpg": (b"", "empty"),
-        "film.mp4": (b"\0\0\0\x18ftypmp42" * 9, "not a picture"),
+        "film.mp4": (b"\0\0\0\x18ftypmp42" * 9, "a video (MP4)"),
         "flipped.jpg": (bytes(flipped), "JPEG is damaged"),
         "html.jpg": (b"<html>404</html>", "HTML"),
         "one.png": (png(0, 1, 1), "1x1 pixels"),
@@ -137,6 +137,22 @@ def test_every_odd_file_is_written_or_refused_with_its_reason(tmp_path, packed, 
     assert len(report["ignored_files"]) == 5
     assert json.loads((tmp_path / "out" / "report.json").read_text())["domains"]["face"] == report
     assert "face: 19 found = 10 written" in capsys.readouterr().out
+
+
+def test_what_was_read_with_a_remark_is_counted(tmp_path, capsys):
+    image = Image.fromarray(picture(1, 40, 30))
+    files = {f"broken {i}.webp": saved(image, "webp", icc_profile=b"junk") for i in range(2)}
+    files["no end.jpg"] = saved(image, "jpeg")[:-2]
+    files |= {f"{i}.png": png(i) for i in range(4)}
+    source = write(tmp_path / "a", files)
+    prepare({"face": str(source)}, tmp_path / "out", size=SIZE, test_fraction=0.0, workers=2)
+    face = json.loads((tmp_path / "out" / "report.json").read_text())["domains"]["face"]
+    assert face["written"] == 7
+    assert face["remarks"] == {
+        IGNORED: {"pictures": 2, "first": "broken 0.webp"},
+        MENDED: {"pictures": 1, "first": "no end.jpg"},
+    }
+    assert f"2 read with a remark: {IGNORED} (the first: 'broken 0.webp')" in capsys.readouterr().out
 
 
 def test_pixels_are_those_of_the_one_crop_rule(tmp_path):
@@ -502,11 +518,11 @@ def test_killed_in_the_middle_and_repeated(tmp_path, capsys):
     program = f"""if True:
         import os, time
         from xgan_jax.data import prepare, records
-        decode = records.decode
+        read = records.read
         def slow(data):
             time.sleep(0.1 if os.path.exists({str(partial / "anime")!r}) else 0)
-            return decode(data)
-        records.decode = slow
+            return read(data)
+        records.read = slow
         domains = {{"face": {str(face)!r}, "anime": {str(anime)!r}}}
         prepare.prepare(domains, {str(out)!r}, size={SIZE}, workers=1)
     """

@@ -12,6 +12,7 @@ from small import xgan_config
 
 from xgan_jax import progress
 from xgan_jax.config import Config
+from xgan_jax.data.pictures import MENDED
 from xgan_jax.evaluation import grid, translate
 from xgan_jax.method import Method
 from xgan_jax.runs.checkpoint import CheckpointError
@@ -84,7 +85,9 @@ def odd_files(folder: Path) -> None:
     Image.fromarray(pixels).save(folder / "same.jpg")
     Image.fromarray(pixels[..., 0]).save(folder / "grey with space.png")
     Image.fromarray(np.dstack([pixels, pixels[..., :1]])).save(folder / "deep" / "er" / "é.png")
-    (folder / "broken.jpg").write_bytes((folder / "same.jpg").read_bytes()[:300])
+    whole = (folder / "same.jpg").read_bytes()
+    (folder / "broken.jpg").write_bytes(whole[:300])
+    (folder / "same.jpg").write_bytes(whole[:-2])  # no EOI
 
 
 def test_every_file_comes_out_or_is_named(run: Path, tmp_path: Path) -> None:
@@ -96,6 +99,7 @@ def test_every_file_comes_out_or_is_named(run: Path, tmp_path: Path) -> None:
     )
     assert (report["found"], report["translated"]) == (5, 4)
     assert [entry["file"] for entry in report["refused"]] == ["broken.jpg"]
+    assert report["remarks"] == {MENDED: {"pictures": 1, "first": "same.jpg"}}
     out = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.png"))
     assert out == ["deep/er/é.png", "grey with space.png", "same.jpg.png", "same.png.png"]
     assert all(Image.open(tmp_path / "out" / name).size == (32, 32) for name in out)
