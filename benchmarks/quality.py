@@ -193,8 +193,7 @@ def train_and_measure(
         f"--config.run.sample_every={max(1, steps // 5)}",
         f"--config.run.checkpoint_every={max(1, steps // 5)}",
         "--config.run.measure_every=0",
-        f"--config.optimizer.decay_start={steps // 2}",
-        f"--config.optimizer.decay_steps={steps - steps // 2}",
+        "--config.optimizer.decay=0.5",
         # "/10" is a tenth of the run.
         *(
             f"--config.{name}={steps // int(value[1:]) if value.startswith('/') else value}"

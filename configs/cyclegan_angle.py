@@ -23,8 +23,6 @@ def get_config() -> Config:
         networks=Networks(blocks=6, angle="xgan_jax.readers.angle:as_angle"),
         weights=Weights(),
         data=DataConfig(size=64, shift=4),
-        optimizer=OptimizerConfig(
-            learning_rate=2e-4, decay_start=100_000, decay_steps=100_000, ema_decay=0.999
-        ),
+        optimizer=OptimizerConfig(learning_rate=2e-4, decay=0.5, ema_decay=0.999),
         run=RunConfig(steps=200_000, batch_size=1),
     )

@@ -25,6 +25,6 @@ def get_config() -> Config:
         networks=Networks(),
         weights=Weights(),
         data=DataConfig(size=64, shift=4),
-        optimizer=OptimizerConfig(learning_rate=2e-4, decay_start=50_000, decay_steps=50_000),
+        optimizer=OptimizerConfig(learning_rate=2e-4, decay=0.5),
         run=RunConfig(steps=100_000, batch_size=32),
     )

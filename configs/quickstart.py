@@ -27,8 +27,6 @@ def get_config() -> Config:
         ),
         weights=Weights(gan_form="ns", identity=30.0, r1=10.0, r1_every=20),
         data=DataConfig(path="data/quickstart/records", size=64, shift=2),
-        optimizer=OptimizerConfig(
-            learning_rate=1e-3, discriminator_scale=0.3, decay_start=1250, decay_steps=1250
-        ),
+        optimizer=OptimizerConfig(learning_rate=1e-3, discriminator_scale=0.3, decay=0.5),
         run=RunConfig(steps=2500, batch_size=16, log_every=100, sample_every=500, checkpoint_every=500),
     )

@@ -20,6 +20,6 @@ def get_config() -> Config:
         networks=Networks(),
         weights=Weights(),
         data=DataConfig(size=64, shift=4),
-        optimizer=OptimizerConfig(learning_rate=1e-3, decay_start=1250, decay_steps=1250),
+        optimizer=OptimizerConfig(learning_rate=1e-3, decay=0.5),
         run=RunConfig(steps=2500, batch_size=32, sample_every=500),
     )

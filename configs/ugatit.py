@@ -21,8 +21,6 @@ def get_config() -> Config:
         networks=Networks(),
         weights=Weights(),
         data=DataConfig(size=256, shift=15),
-        optimizer=OptimizerConfig(
-            learning_rate=1e-4, decay_start=500_000, decay_steps=500_000, ema_decay=0.0
-        ),
+        optimizer=OptimizerConfig(learning_rate=1e-4, decay=0.5, ema_decay=0.0),
         run=RunConfig(steps=1_000_000, batch_size=1, checkpoint_every=5000, sample_every=5000),
     )

@@ -47,7 +47,7 @@ def get_config() -> Config:
             r1_every=20,
         ),
         data=DataConfig(size=64, shift=2),
-        optimizer=OptimizerConfig(learning_rate=5e-4, decay_start=10_000, decay_steps=10_000),
+        optimizer=OptimizerConfig(learning_rate=5e-4, decay=0.5),
         run=RunConfig(
             steps=20_000,
             batch_size=4,

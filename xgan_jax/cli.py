@@ -141,7 +141,13 @@ def _parser() -> argparse.ArgumentParser:
         help="once for each domain; a domain given several times is of several sets",
     )
     add("--out", type=home, required=True, metavar="DIR", help="the dataset's folder, to be made")
-    add("--size", type=int, default=64, metavar="N", help="side of the square pictures, pixels (64)")
+    add(
+        "--size",
+        type=int,
+        default=64,
+        metavar="N",
+        help="side of the square pictures, pixels: 32, 64, 128 or 256 (64)",
+    )
     add(
         "--encoding",
         choices=("uint8", "jpeg", "png"),

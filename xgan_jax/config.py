@@ -39,18 +39,29 @@ def _least(least: Number) -> Rule:
 
 
 def number(
-    default: Number, *, least: Number | None = None, above: Number | None = None, below: Number | None = None
+    default: Number,
+    *,
+    least: Number | None = None,
+    most: Number | None = None,
+    above: Number | None = None,
+    below: Number | None = None,
 ) -> Any:
-    """A field that has a finite number: `least` or more, `least` to below `below`, or one above `above`."""
-    if above is not None and least is None and below is None:
+    """A field that has a finite number: one above `above`, or `least` or more; perhaps up to `most`, or to
+    below `below`."""
+    if above is not None:
         rule = Rule(lambda value: above < value and math.isfinite(value), f"a number above {above or 'zero'}")
-    elif above is None and least is not None and below is not None:
+    elif least is None:
+        raise TypeError("number takes above or least, and beside least perhaps most or below")
+    elif most is not None:
+        rule = Rule(lambda value: least <= value <= most, f"{least} to {most}")
+    elif below is not None:
         rule = Rule(lambda value: least <= value < below, f"{least} to below {below}")
-    elif above is None and least is not None:
-        rule = _least(least)
     else:
-        raise TypeError("number takes least, least and below, or above")
+        rule = _least(least)
     return field(default=default, metadata={"rule": rule})
+
+
+SIZES = (32, 64, 128, 256)  # sides of pictures that networks are made for, pixels
 
 
 @dataclass
@@ -59,7 +70,7 @@ class DataConfig:
 
     path: str = ""  # the folder that `xgan prepare` wrote
     domains: tuple[str, ...] = ("face", "anime")  # at least two, each a subfolder of `path`
-    size: int = choice(64, (32, 64, 128, 256))  # side of the square training pictures, pixels
+    size: int = choice(64, SIZES)  # side of the square training pictures, pixels
     train_split: str = "train"
     test_split: str = "test"
     # For records at native size (TFDS's own) only.
@@ -68,7 +79,7 @@ class DataConfig:
     shift: int = 4  # random translation, at most this many pixels each way; edges repeat
     # Brightness, contrast and saturation vary by this factor (0.1 = 10%).
     colour: float = number(0.0, least=0, below=1)
-    threads: int = 4  # threads that read and decode
+    threads: int = number(4, least=0, most=1024)  # threads that read and decode
     # device: all training pictures go to the devices once, split between them
     cache: str = choice("none", ("none", "device"))
 
@@ -78,23 +89,28 @@ class OptimizerConfig:
     """Adam for every player (XGAN section 4: Adam, 1e-4), and the weights' moving average."""
 
     learning_rate: float = number(1e-4, above=0)
-    discriminator_scale: float = 1.0  # the discriminator's learning rate is this times the others'
-    b1: float = 0.5
-    b2: float = 0.999
-    eps: float = 1e-8
-    decay_start: int = 0  # step at which a linear decay to zero starts ...
-    decay_steps: int = 0  # ... and its length in steps; 0 is a constant learning rate
+    # The discriminator's learning rate is this times the others'.
+    discriminator_scale: float = number(1.0, above=0)
+    b1: float = number(0.5, least=0, below=1)
+    b2: float = number(0.999, least=0, below=1)
+    eps: float = number(1e-8, above=0)
+    # The last part of the run, in which the rate falls linearly to zero: 0.5 is its second half, 0 none.
+    decay: float = number(0.0, least=0, most=1)
+    # In steps, in the place of `decay`: where the fall begins, and its length.
+    decay_start: int = number(0, least=0)
+    decay_steps: int = number(0, least=0)
     # Evaluation uses the moving average of the weights; 0 is no average.
     ema_decay: float = number(0.999, least=0, below=1)
 
 
 @dataclass
 class RunConfig:
-    """How long, how often, with which seed. Nothing here but batch, seed and dtype changes results."""
+    """How long, how often, with which seed. Nothing here changes results but batch, seed, dtype, and steps
+    where the learning rate falls towards the end of the run."""
 
     steps: int = number(100_000, least=1)
     batch_size: int = number(32, least=1)  # pictures of each domain in a step, over all devices together
-    seed: int = 0
+    seed: int = number(0, least=0)
     # Parameters, statistics and losses stay float32.
     compute_dtype: str = choice("float32", ("float32", "bfloat16"))
     # Steps in one dispatch; more where Python is slower than the device.
@@ -110,7 +126,8 @@ class RunConfig:
     allow_config_change: bool = False  # continue a run although its configuration differs
 
 
-# Fields that may differ when a run continues: they change what is written, not what is computed.
+# Fields that may differ when a run continues: they change what is written, not what is computed (but a longer
+# run's learning rate falls later).
 FREE_ON_RESUME = frozenset(
     {
         "data.path",  # the same dataset may have moved; its fingerprint is checked instead
@@ -129,6 +146,9 @@ FREE_ON_RESUME = frozenset(
 )
 
 
+_DECAY = {"optimizer.decay", "optimizer.decay_start", "optimizer.decay_steps"}
+
+
 @dataclass
 class Config:
     """One run. `method` names a module of `xgan_jax`: "xgan", "baselines.cyclegan", ..."""
@@ -145,17 +165,19 @@ def method_module(name: str) -> ModuleType:
     """The module that implements method `name`.
 
     Raises:
-      ValueError: there is no such module.
+      ValueError: there is no such module, or none that has a method.
     """
     try:
-        return importlib.import_module(f"xgan_jax.{name}")
+        module = importlib.import_module(f"xgan_jax.{name}")
+        if hasattr(module, "build"):
+            return module
     except ModuleNotFoundError as error:
         if error.name is None or not f"xgan_jax.{name}".startswith(error.name):
             raise
-        raise ValueError(
-            f"config.method is {name!r}, but there is no module xgan_jax.{name}: "
-            'use "xgan" or the name of a file in xgan_jax/baselines, as "baselines.NAME".'
-        ) from None
+    raise ValueError(
+        f"config.method is {name!r}, but there is no method in xgan_jax.{name}: "
+        'use "xgan" or the name of a file in xgan_jax/baselines, as "baselines.NAME".'
+    )
 
 
 # Modules that configurations of earlier runs name as "MODULE:FUNCTION", and where they stand now.
@@ -218,13 +240,29 @@ def flat(config: Config) -> dict[str, Any]:
     return result
 
 
+def decay_of(config: Config) -> tuple[int, int]:
+    """The step from which the learning rate falls to zero, and in how many steps; 0, 0 where it does not."""
+    optimizer, steps = config.optimizer, config.run.steps
+    if optimizer.decay_steps:
+        return optimizer.decay_start, optimizer.decay_steps
+    if not optimizer.decay:
+        return 0, 0
+    length = max(1, round(optimizer.decay * steps))
+    return steps - length, length
+
+
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """{field: (old value, new value)} for every field that differs."""
+    """{field: (old value, new value)} for every field that differs; a decay may be said in two ways."""
     a, b = (
         {name: where_it_is_now(value) if isinstance(value, str) else value for name, value in flat(c).items()}
         for c in (old, new)
     )
-    return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
+    same = _DECAY if decay_of(old) == decay_of(new) else set()
+    return {
+        key: (a.get(key), b.get(key))
+        for key in sorted((a.keys() | b.keys()) - same)
+        if a.get(key) != b.get(key)
+    }
 
 
 def require(ok: bool, message: str) -> None:
@@ -238,10 +276,29 @@ def require(ok: bool, message: str) -> None:
 
 
 _WEIGHT = _least(0)  # of every number among a method's weights
+_FINITE = Rule(math.isfinite, "a finite number")  # of every other number
+_INT32 = 2**31  # steps are counted in it
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -_INT32 < value < _INT32
+
+
+# What a field of a type may have, and how that is said.
+_TYPES: dict[Any, Rule] = {
+    bool: Rule(lambda value: isinstance(value, bool), "True or False"),
+    int: Rule(_whole, f"a whole number below {_INT32}"),
+    float: Rule(lambda value: isinstance(value, float) or _whole(value), "a number"),
+    str: Rule(lambda value: isinstance(value, str), "text"),
+    tuple[str, ...]: Rule(
+        lambda value: isinstance(value, tuple) and all(isinstance(v, str) and v for v in value),
+        'names, as ("face", "anime")',
+    ),
+}
 
 
 def check_fields(config: Config, *sections: str) -> None:
-    """Holds every field of these sections of `config` against the rule that stands beside it.
+    """Holds every field of these sections of `config` against its type and the rule that stands beside it.
 
     Raises:
       ValueError: one sentence that names the first that breaks its rule, its value and what to use.
@@ -251,10 +308,11 @@ def check_fields(config: Config, *sections: str) -> None:
         for one in dataclasses.fields(part):
             value = getattr(part, one.name)
             rule: Rule | None = one.metadata.get("rule")
-            if rule is None and section == "weights" and not isinstance(value, str):
-                rule = _WEIGHT
-            if rule is not None:
-                require(rule.allows(value), f"config.{section}.{one.name} is {value!r}: use {rule.use}.")
+            if rule is None and one.type in (int, float):
+                rule = _WEIGHT if section == "weights" else _FINITE
+            for wanted in (_TYPES.get(one.type), rule):
+                if wanted is not None and not wanted.allows(value):
+                    raise ValueError(f"config.{section}.{one.name} is {value!r}: use {wanted.use}.")
 
 
 def validate(config: Config) -> None:
@@ -263,14 +321,20 @@ def validate(config: Config) -> None:
     Raises:
       ValueError: one sentence that names the field, what is wrong with it and what to use.
     """
-    data, run = config.data, config.run
+    check_fields(config, "data", "optimizer", "run")
+    data = config.data
     require(bool(data.path), "config.data.path is empty: set it to a folder that `xgan prepare` wrote.")
     require(
         len(data.domains) >= 2 and len(set(data.domains)) == len(data.domains),
         f"config.data.domains is {data.domains}: name at least two different domains.",
     )
-    check_fields(config, "data", "optimizer", "run")
     require(0 <= data.shift < data.size, f"config.data.shift is {data.shift}: use 0 to {data.size - 1}.")
+    _check_calls(config.run)
+    _check_decay(config.optimizer, config.run.steps)
+    method_module(config.method)
+
+
+def _check_calls(run: RunConfig) -> None:
     for name in ("steps", "log_every", "sample_every", "checkpoint_every", "measure_every"):
         value = getattr(run, name)
         require(
@@ -278,4 +342,26 @@ def validate(config: Config) -> None:
             f"config.run.{name} is {value}, which calls of {run.steps_per_call} steps do not meet: use a "
             "multiple of config.run.steps_per_call.",
         )
-    method_module(config.method)
+
+
+def _check_decay(optimizer: OptimizerConfig, steps: int) -> None:
+    start, length = optimizer.decay_start, optimizer.decay_steps
+    if not length:
+        require(
+            not start,
+            f"config.optimizer.decay_start is {start}, but decay_steps is 0: set both, or instead of them "
+            "config.optimizer.decay, the part of the run in which the learning rate falls.",
+        )
+        return
+    require(
+        start < steps,
+        f"config.optimizer.decay_start is {start}, but the run ends at step {steps} (config.run.steps): use "
+        "less, or 0 for it and for decay_steps.",
+    )
+    require(
+        steps <= start + length,
+        f"config.run.steps is {steps}, but the learning rate is zero from step {start + length} on "
+        "(config.optimizer.decay_start + decay_steps), and nothing more would be learnt: use "
+        f"--config.optimizer.decay_steps={steps - start}, with --config.run.allow_config_change=True if the "
+        "run has begun.",
+    )

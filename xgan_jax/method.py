@@ -88,6 +88,11 @@ class Method(ABC):
     def translate(self, params: Params, extra: Extra, images: Images, source: str, target: str) -> Images:
         """`[b, s, s, 3]` to `[b, s, s, 3]`, in [-1, 1]; of a domain to itself, what is left of it."""
 
+    def delays(self) -> dict[str, tuple[int, int]]:
+        """{field of the configuration: its value, and the step at which begins what it delays}; who starts a
+        run that ends before is told."""
+        return {}
+
     def prepare(self) -> None:  # noqa: B027
         """Called once before the first step, on every process: learns or loads what the losses need and the
         parameters do not hold."""
@@ -193,6 +198,11 @@ def load(config: Config) -> Method:
       ValueError: no such method, or it refuses the configuration.
     """
     module = method_module(config.method)
+    require(
+        isinstance(config.networks, module.Networks) and isinstance(config.weights, module.Weights),
+        f"config.method is {config.method!r}, but the networks and weights are of "
+        f"{type(config.networks).__module__}: choose a method by its recipe, --config configs/NAME.py.",
+    )
     check_fields(config, "networks", "weights")
     method: Method = module.build(config)
     return method

@@ -147,6 +147,10 @@ class XGAN(Method):
         if self.weights.attributes:
             _ = self.reader
 
+    def delays(self) -> dict[str, tuple[int, int]]:
+        start = self.weights.ramp_start
+        return {"weights.ramp_start": (start, start)} if start else {}
+
     @property
     def drawn(self) -> tuple[Direction, ...]:
         """What a step draws. The same for both players, so that it is computed once."""

@@ -18,7 +18,7 @@ from xgan_jax.data.pictures import crop_resize, decode, encode
 from xgan_jax.data.prepare import prepare
 from xgan_jax.data.tfrecord import TFRecordSource, TFRecordWriter, decode_bytes, encode_example
 
-SIZE = 16
+SIZE = 32
 
 
 def config(path: Path, **changes: Any) -> DataConfig:
@@ -140,9 +140,9 @@ def test_prepared_pictures_are_what_the_records_hold(source: Path, tmp_path: Pat
     with pytest.raises(IndexError):
         pipeline.read_pictures(data, "face", "train", [count])
     with pytest.raises(
-        ValueError, match=r"16.*, but config\.data\.size is 32: prepare it again with --size 32"
+        ValueError, match=r"32.*, but config\.data\.size is 64: prepare it again with --size 64"
     ):
-        pipeline.read_pictures(config(tmp_path / "out", size=32), "face", "train", [0])
+        pipeline.read_pictures(config(tmp_path / "out", size=64), "face", "train", [0])
 
 
 @pytest.mark.parametrize("rule", ["celeba", "center", "none"])
@@ -214,7 +214,7 @@ def test_damaged_metadata_and_files_are_named(made: Path, tmp_path: Path) -> Non
     rewrite(shard, *records[:2], other, *records[3:])
     refuse(made, r"face, split train, record 2: a record has no single bytes feature 'image'")
     rewrite(shard, *records[:2], encode_example({"image": bytes(100)}), *records[3:])
-    refuse(made, r"record 2: it holds 100 bytes, not the 16x16x3")
+    refuse(made, r"record 2: it holds 100 bytes, not the 32x32x3")
     rewrite(shard, *records[:2], b"\xff\xff", *records[3:])
     refuse(made, r"record 2: a record is not a tf\.train\.Example")
 
@@ -237,8 +237,8 @@ def test_damaged_jpegs_are_named(source: Path, tmp_path: Path) -> None:
     for stored, reason in (
         (good[: len(good) // 2], ""),
         (b"", ""),
-        (encode(picture(0, 8, 8), "jpeg"), "smaller than the 16 px"),
-        (encode(picture(0, 32, 32), "jpeg"), "too small"),
+        (encode(picture(0, 8, 8), "jpeg"), "smaller than the 32 px"),
+        (encode(picture(0, 64, 64), "jpeg"), "too small"),
     ):
         rewrite(shard, *records[:1], encode_example({"image": stored}), *records[2:])
         refuse(tmp_path, rf"face, split train, record 1: .*{reason}")

@@ -25,7 +25,7 @@ from xgan_jax.data.tfrecord import TFRecordSource, TFRecordWriter, decode_exampl
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
-SIZE = 16
+SIZE = 32
 
 
 def picture(seed: int, width: int = 20, height: int = 20) -> np.ndarray:
@@ -499,8 +499,8 @@ def test_a_repeated_command_does_nothing_and_another_is_refused(tmp_path, capsys
     assert prepare({"face": str(source)}, out, size=SIZE, workers=1) == first
     assert "already prepared" in capsys.readouterr().out
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
-    with pytest.raises(ValueError, match=r"another dataset \(size was 16, now 32\): delete it or"):
-        prepare({"face": str(source)}, out, size=32)
+    with pytest.raises(ValueError, match=r"another dataset \(size was 32, now 64\): delete it or"):
+        prepare({"face": str(source)}, out, size=64)
     with pytest.raises(ValueError, match="face was split into train and test in another way"):
         prepare({"face": str(source)}, out, size=SIZE, test_fraction=0.7)
     with pytest.raises(ValueError, match="of face, not face, cat"):
@@ -539,7 +539,7 @@ def test_killed_in_the_middle_and_repeated(tmp_path, capsys):
     with pytest.raises(
         ValueError, match=r"left by an interrupted prepare of another kind .*delete .*partial"
     ):
-        prepare({"face": str(face), "anime": str(anime)}, out, size=32)
+        prepare({"face": str(face), "anime": str(anime)}, out, size=64)
     capsys.readouterr()
     prepare({"face": str(face), "anime": str(anime)}, out, size=SIZE, workers=1)
     assert "face: was finished before the interruption" in capsys.readouterr().out
@@ -576,9 +576,9 @@ def test_the_next_command_is_printed(tmp_path, capsys):
 def test_contact_sheet(tmp_path):
     prepare({"face": str(write(tmp_path / "a", pngs(11)))}, tmp_path / "out", size=SIZE, workers=1)
     sheet = decode((tmp_path / "out" / "face" / "contact_sheet.png").read_bytes())
-    assert sheet.shape == (2 * 18 + 2, 8 * 18 + 2, 3)
+    assert sheet.shape == (2 * (SIZE + 2) + 2, 8 * (SIZE + 2) + 2, 3)
     first = records(tmp_path / "out", "face", "train")[0]
-    assert np.array_equal(sheet[2:18, 2:18], pixels(first))
+    assert np.array_equal(sheet[2 : SIZE + 2, 2 : SIZE + 2], pixels(first))
 
 
 def test_equal_files_are_reported(tmp_path):
@@ -711,13 +711,29 @@ def test_sets_of_one_domain_are_cropped_alike(tmp_path):
         prepare({"face": []}, tmp_path / "none", size=SIZE)
 
 
+def test_sets_that_lie_in_each_other_are_refused(tmp_path):
+    outer = write(tmp_path / "all", pngs(6) | pngs(3, 6, "anime/"))
+    archive = str(zipped(tmp_path / "all.zip", pngs(4, prefix="a/") | pngs(4, 4, prefix="b/")))
+    (tmp_path / "link").symlink_to(outer / "anime")
+    for domains in (
+        {"face": str(outer), "anime": str(outer / "anime")},
+        {"face": str(tmp_path / "link"), "anime": str(outer)},
+        {"face": [str(outer), str(outer / "anime")]},
+        {"face": archive, "anime": f"{archive}/b"},
+    ):
+        with pytest.raises(ValueError, match=r"^[34] files of .* too, .* that do not lie in each other"):
+            prepare(domains, tmp_path / "out", size=SIZE)
+    assert not (tmp_path / "out.partial").exists()
+    prepare({"a": f"{archive}/a", "b": f"{archive}/b"}, tmp_path / "out", size=SIZE, workers=1)
+
+
 @pytest.mark.parametrize("encoding", ["uint8", "jpeg"])
 def test_a_prepared_tfds_dataset(tmp_path, monkeypatch, encoding):
     files = pngs(8) | {
         "attributes.csv": b"file,hair\n" + b"".join(b"%03d.png,h%d\n" % (i, i) for i in range(8))
     }
     source = write(tmp_path / "a", files)
-    first = prepare({"face": str(source)}, tmp_path / "made", size=20, encoding=encoding, workers=1)
+    first = prepare({"face": str(source)}, tmp_path / "made", size=64, encoding=encoding, workers=1)
     shutil.copytree(tmp_path / "made" / "face", tmp_path / "tfds" / "face" / "1.0.0")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     report = prepare({"photo": "tfds:face"}, tmp_path / "out", size=SIZE, workers=2)["domains"]["photo"]
@@ -730,7 +746,7 @@ def test_a_prepared_tfds_dataset(tmp_path, monkeypatch, encoding):
     ):
         assert after["hair"] == before["hair"] and after["source_file_name"] == before["file_name"]
         stored = before["image"][0]
-        image = np.frombuffer(stored, np.uint8).reshape(20, 20, 3) if encoding == "uint8" else decode(stored)
+        image = np.frombuffer(stored, np.uint8).reshape(64, 64, 3) if encoding == "uint8" else decode(stored)
         assert np.array_equal(pixels(after), crop_resize(image, SIZE, "center"))
 
 
@@ -803,7 +819,14 @@ def test_tfds_that_is_not_prepared(tmp_path, monkeypatch):
         ),
         (["--domain", "face"], "--domain is 'face': write NAME=PATH"),
         (["--domain", "Fa ce={}/a"], "the domain name 'Fa ce' cannot be used"),
-        (["--domain", "face={}/a", "--size", "4"], "--size is 4: use 8 to 1024"),
+        (
+            ["--domain", "face={}/a", "--size", "96"],
+            "--size is 96, for which there are no networks: use 64 or 128 pixels",
+        ),
+        (
+            ["--domain", "face={}/a", "--size", "4"],
+            "--size is 4, for which there are no networks: use 32 or 64 pixels",
+        ),
         (["--domain", "face={}/a", "--test-fraction", "1"], "--test-fraction is 1.0"),
         (["--domain", "face={}/a", "--workers", "0"], "--workers is 0"),
         (["--domain", "face={}/a", "--test-list", "cat=x"], "--test-list names the domain 'cat'"),

@@ -161,7 +161,10 @@ def test_a_bad_value_is_seen_and_its_step_not_taken(fault: str) -> None:
 
 
 def test_learning_rates() -> None:
-    config = OptimizerConfig(learning_rate=0.1, discriminator_scale=4.0, decay_start=2, decay_steps=4)
+    config = tiny()
+    config.optimizer = OptimizerConfig(
+        learning_rate=0.1, discriminator_scale=4.0, decay_start=2, decay_steps=4
+    )
     for player, rate in (("generator", 0.1), ("discriminator", 0.4)):
         optimizer = states.make_optimizer(config, player)
         opt_state = optimizer.init(jnp.zeros(()))

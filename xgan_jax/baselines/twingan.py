@@ -123,6 +123,10 @@ class TwinGAN(Method):
             self.numbers = jax.eval_shape(f, params, self.blank()).shape[-1]
         self.players = {"generator": ("encoder", "generator"), "discriminator": ("discriminator",)}
 
+    def delays(self) -> dict[str, tuple[int, int]]:
+        steps = self.weights.growth_steps
+        return {"weights.growth_steps": (steps, (2 * self.last - 1) * steps)}  # the last enlargement
+
     def init(self, key: Key[Array, ""]) -> tuple[Params, Extra]:
         keys = jax.random.split(key, 2 + len(self.domains))
         first, picture, whole = self.domains[0], self.blank(), jnp.ones(())

@@ -1,7 +1,8 @@
 """The domains of a dataset as they are asked for: which pictures, in which splits, chosen by which labels."""
 
+import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +75,7 @@ def open_domains(
         tables = [*source.tables, *tables]
         path = ", ".join(paths[name])
         domains.append(Domain(name, path, source, assigned, conditions, notes, tables, request))
+    _check_apart(domains)
     for label in sorted(everywhere):
         if not any(label in domain.source.columns for domain in domains):
             raise ValueError(f"--where {label}: no domain has this label.")
@@ -100,6 +102,35 @@ def _open_sources(paths: Mapping[str, Sequence[str]], encodings: Mapping[str, st
             opened[path] = open_source(path, half=half, encoding=encoding)
         sources[name] = opened[given[0]] if len(opened) == 1 else Joined(opened)
     return sources
+
+
+def _check_apart(domains: Sequence[Domain]) -> None:
+    """Refuses a file that is in two sets, as where one folder lies inside the other; but for two domains that
+    labels tell apart.
+
+    Raises:
+      ValueError: the sentence names both sets, and how many files.
+    """
+    for (one, of_one, files), (other, of_other, more) in itertools.combinations(_sets(domains), 2):
+        both = files & more
+        asked = one.where.keys() & other.where.keys()
+        if both and not any(one.where[label] != other.where[label] for label in asked):
+            raise ValueError(
+                f"{len(both):,} files of {one.name} ({of_one}) are in {other.name} ({of_other}) too, "
+                f"{min(both)} for one: give sets that do not lie in each other."
+            )
+
+
+def _sets(domains: Sequence[Domain]) -> Iterator[tuple[Domain, str, set[str]]]:
+    """Every set of every domain: what it is called, and its files."""
+    for domain in domains:
+        source = domain.source
+        for name, one in (source.sources if isinstance(source, Joined) else {domain.path: source}).items():
+            yield domain, name, _files(one)
+
+
+def _files(source: Source) -> set[str]:
+    return {f"{source.place.where}/{name}" for name in source.names} if isinstance(source, Files) else set()
 
 
 def _place(path: str) -> str:

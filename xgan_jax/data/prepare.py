@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from xgan_jax import __version__
+from xgan_jax.config import SIZES
 from xgan_jax.data.account import Account, say_sums
 from xgan_jax.data.contact_sheet import ContactSheet
 from xgan_jax.data.domains import Domain, open_domains
@@ -56,7 +57,7 @@ def prepare(
         have the same path, it holds trainA and trainB (or train1 and train2): the first domain is A, the
         second B.
       out: the folder to make.
-      size: side of the square pictures, pixels.
+      size: side of the square pictures, pixels; one of `config.SIZES`, for which there are networks.
       encoding: "uint8" stores pixels (fastest to read), "jpeg" (quality 95) and "png" take less room.
       crop: a rule of `pictures.crop_box`, or "auto": "celeba" for pictures of CelebA's aspect, else "center".
       test_fraction: of the pictures of a source without splits of its own, the share that becomes the
@@ -135,8 +136,10 @@ def _check(
                 raise ValueError(
                     f"--out {out} lies inside the pictures of {domain} ({path}): choose another."
                 )
-    if not 8 <= size <= 1024:
-        raise ValueError(f"--size is {size}: use 8 to 1024 pixels.")
+    if size not in SIZES:
+        nearest = sorted(sorted(SIZES, key=lambda s: abs(s - size))[:2])
+        use = " or ".join(map(str, nearest))
+        raise ValueError(f"--size is {size}, for which there are no networks: use {use} pixels.")
     if encoding not in ("uint8", "jpeg", "png"):
         raise ValueError(f"--encoding is {encoding!r}: use uint8, jpeg or png.")
     if crop != "auto" and crop not in CROPS:

@@ -72,7 +72,7 @@ class Files:
         self.kind = place.kind
         self.names, self.refused, self.ignored = listing.names, listing.refused, listing.ignored
         self.splits, self.split_notes, self._split_tables = splits, split_notes, split_tables
-        self._place, self._sizes = place, listing.sizes
+        self.place, self._sizes = place, listing.sizes
         self._take(labels)
 
     def _take(self, labels: Labels) -> None:
@@ -81,11 +81,11 @@ class Files:
 
     def read_labels_file(self, path: str, encoding: str | None) -> None:
         """Labels from a CSV, in the place of others; see `labels.read_labels_file`."""
-        self._take(read_labels_file(path, self.names, self._place.where, encoding))
+        self._take(read_labels_file(path, self.names, self.place.where, encoding))
 
     def load(self, name: str) -> tuple[bytes, dict[str, Value]]:
         """As `Source.load`."""
-        return self._place.read(name), self._labels.of(name)
+        return self.place.read(name), self._labels.of(name)
 
     def fingerprint(self) -> str:
         """As `Source.fingerprint`."""

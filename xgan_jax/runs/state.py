@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from xgan_jax.config import Config, OptimizerConfig
+from xgan_jax.config import Config, decay_of
 from xgan_jax.method import Extra, Method, Params
 
 
@@ -36,15 +36,19 @@ jax.tree_util.register_dataclass(
 )
 
 
-def make_optimizer(config: OptimizerConfig, player: str) -> optax.GradientTransformation:
-    """Adam with the player's learning rate, decayed linearly to zero where the config says so."""
-    rate = config.learning_rate
+def learning_rate(config: Config, player: str) -> optax.Schedule | float:
+    """A player's, a number, or where it falls to zero a function of the steps made (`config.decay_of`)."""
+    rate = config.optimizer.learning_rate
     if player == "discriminator":
-        rate *= config.discriminator_scale
-    schedule: optax.ScalarOrSchedule = rate
-    if config.decay_steps:
-        schedule = optax.linear_schedule(rate, 0.0, config.decay_steps, config.decay_start)
-    return optax.adam(schedule, b1=config.b1, b2=config.b2, eps=config.eps)
+        rate *= config.optimizer.discriminator_scale
+    start, length = decay_of(config)
+    return optax.linear_schedule(rate, 0.0, length, start) if length else rate
+
+
+def make_optimizer(config: Config, player: str) -> optax.GradientTransformation:
+    """Adam with the player's learning rate."""
+    o = config.optimizer
+    return optax.adam(learning_rate(config, player), b1=o.b1, b2=o.b2, eps=o.eps)
 
 
 def owned(params: Params, networks: tuple[str, ...]) -> Params:
@@ -63,7 +67,7 @@ def create(method: Method, config: Config) -> TrainState:
         # A copy: the step donates its input, and one buffer cannot be donated twice.
         ema=jax.tree.map(jnp.copy, params),
         optimizer={
-            player: make_optimizer(config.optimizer, player).init(owned(params, networks))
+            player: make_optimizer(config, player).init(owned(params, networks))
             for player, networks in method.players.items()
         },
         extra=extra,

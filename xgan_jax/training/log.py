@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from xgan_jax.config import Config
 from xgan_jax.progress import duration, say
+from xgan_jax.runs import state as states
 from xgan_jax.runs.checkpoint import Checkpoints
 from xgan_jax.training.metrics import MetricWriter
 from xgan_jax.training.step import Metrics
@@ -62,6 +63,8 @@ class Log:
     def __init__(self, config: Config, start: int, writer: MetricWriter | None, checkpoints: Checkpoints):
         """`writer`: None on processes that write nothing."""
         self._run = config.run
+        rate = states.learning_rate(config, "generator")
+        self._rate = rate if callable(rate) else lambda _: rate
         self._images = config.run.batch_size * len(config.data.domains)
         self._writer, self._checkpoints = writer, checkpoints
         self._calls: list[tuple[int, Metrics]] = []  # made since the last look at their metrics
@@ -111,6 +114,7 @@ class Log:
             return
         scalars = {name: float(np.atleast_1d(v)[-1]) for name, v in jax.device_get(metrics).items()}
         del scalars["finite"]
+        scalars["learning_rate"] = float(self._rate(done - 1))  # of this step: it is of the steps before
         numbers, speed = self._clock.report(done, self._run.steps, self._images)
         self._say(line(done, self._run.steps, scalars, speed))
         if self._writer is not None:
@@ -145,13 +149,13 @@ class Log:
 
 
 def line(step: int, steps: int, scalars: dict[str, float], speed: str) -> str:
-    """One for people: the mean of each loss over domains and directions, by a short name."""
+    """One for people: the mean of each loss over domains and directions, by a short name; rates."""
     terms: dict[str, list[float]] = {}
     for name, value in scalars.items():
         if name.startswith("loss/"):
             terms.setdefault(_short(name).split("/")[0], []).append(value)
     losses = " ".join(f"{name} {sum(values) / len(values):.3f}" for name, values in terms.items())
-    return f"step {step}/{steps}  {losses}  {speed}"
+    return f"step {step}/{steps}  {losses}  learning rate {scalars['learning_rate']:.3g}  {speed}"
 
 
 def _short(name: str) -> str:

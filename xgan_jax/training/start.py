@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from xgan_jax import __version__
 from xgan_jax import method as methods
-from xgan_jax.config import Config
+from xgan_jax.config import Config, decay_of
 from xgan_jax.data import pipeline
 from xgan_jax.method import Method
 from xgan_jax.progress import duration, say
@@ -65,11 +65,12 @@ def start(config: Config, workdir: Path, opened: contextlib.ExitStack) -> Start:
     }
     abstract = jax.eval_shape(lambda: states.create(method, config))
     describe(config, counts, abstract)
+    say_schedule(config, method)
+    feed = opened.enter_context(contextlib.closing(Feed(config, mesh)))  # first: it may refuse
     method.prepare()
     checkpoints = Checkpoints(workdir / "checkpoints", config.run.keep_checkpoints)
     opened.enter_context(contextlib.closing(checkpoints))
     found = checkpoints.latest_good()
-    feed = opened.enter_context(contextlib.closing(Feed(config, mesh)))
     everywhere = sharding.replicated(mesh)
     if found is None:
         folder.write_config(workdir, config)
@@ -175,6 +176,20 @@ def describe(config: Config, counts: Counts, abstract: TrainState) -> None:
         f"  together {total:,}, {state_bytes / 2**20:.0f} MiB with optimisers and average; batch "
         f"{config.run.batch_size} of each domain, {config.data.size} px, {config.run.compute_dtype}"
     )
+
+
+def say_schedule(config: Config, method: Method) -> None:
+    """Says how the learning rate goes, and what of the method the run is too short for."""
+    rate, steps = config.optimizer.learning_rate, config.run.steps
+    start, length = decay_of(config)
+    falls = f"falling to zero from step {start:,} to {start + length:,}" if length else "constant"
+    say(f"  learning rate {rate:g}, {falls}; {steps:,} steps")
+    for name, (value, begins) in method.delays().items():
+        if begins >= steps:
+            say(
+                f"note: the run ends at step {steps:,} (config.run.steps), but what config.{name} = {value} "
+                f"delays begins at step {begins:,}: raise the one or lower the other"
+            )
 
 
 def compiled_step(run: Start, resident: tuple[Any, ...]) -> Any:

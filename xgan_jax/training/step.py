@@ -114,7 +114,7 @@ def gradients_of(method: Method, player: str, now: Moment) -> tuple[Params, Term
 def moved_by(config: Config, player: str, gradients: Params, state: TrainState) -> tuple[Params, Any]:
     """The player's networks after its optimiser's update, and the optimiser's state after it."""
     mine = owned(state.params, tuple(gradients))
-    optimizer = make_optimizer(config.optimizer, player)
+    optimizer = make_optimizer(config, player)
     updates, moments = optimizer.update(gradients, state.optimizer[player], mine)
     moved: Params = optax.apply_updates(mine, updates)
     return moved, moments
