@@ -422,7 +422,7 @@ def test_a_refused_command_says_one_sentence_and_nothing_after_it(records: Path,
     flags = command(records, tmp_path / "run", "--config.data.size=64")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     ended = subprocess.run(flags, env=environment, capture_output=True, text=True)
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     last = ended.stderr.strip().splitlines()[-1]
     assert last.startswith("train.py: ") and "prepare it again with --size 64" in last, ended.stderr
     assert "Traceback" not in ended.stderr

@@ -90,9 +90,10 @@ class Account:
 
 
 def remember(remarks: dict[str, dict[str, Any]], name: str, of_file: Iterable[str]) -> None:
-    """Counts what `pictures.read` remarked of a file: {remark: {"pictures": number, "first": name}}."""
+    """Counts what `pictures.read` remarked of a file: {remark: {"pictures": number, "first": by name}}."""
     for remark in of_file:
-        remarks.setdefault(remark, {"pictures": 0, "first": name})["pictures"] += 1
+        entry = remarks.setdefault(remark, {"pictures": 0, "first": name})
+        entry |= {"pictures": entry["pictures"] + 1, "first": min(entry["first"], name)}
 
 
 def say_remarks(remarks: Mapping[str, Mapping[str, Any]]) -> None:
