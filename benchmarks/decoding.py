@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--checkout", type=Path, required=True, help="the version that is compared with")
     parser.add_argument("--json", help="write the figures to this file")
     parser.add_argument("--count", type=int, default=1000, help="pictures")
-    parser.add_argument("--size", type=int, default=128, help="side, pixels")
+    parser.add_argument("--size", type=int, default=256, help="side, pixels")
     options = parser.parse_args()
 
     before, now = decoder_of(options.checkout.resolve()), decoder_of(ROOT)

@@ -49,29 +49,29 @@ class ProfileError(ValueError):
     """A profile that cannot be used."""
 
 
-def to_srgb(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """RGB of an image of the modes RGB, L, I;16, CMYK or LAB; None where the profile is sRGB: nothing to do.
-
-    Relative colorimetric: a colour that sRGB has is kept as it is, the file's white becomes sRGB's; with
-    black point compensation, or the black of a printer's profile would be a grey. (Perceptual would move
-    every colour, and by tables that only some profiles have.)
+def changes(profile: bytes, mode: str) -> bool:
+    """Whether pixels of the mode RGB, L, I;16, CMYK or LAB have to be converted: False where they are sRGB's.
 
     Raises:
       ProfileError: the profile is broken, or is not of such pixels.
     """
-    transform = _transform(profile, image.mode)
-    return None if transform is None else transform.apply(image)
+    return _transform(profile, mode) is not None
 
 
-def check(profile: bytes, mode: str) -> None:
-    """Raises:
-    ProfileError: as `to_srgb`.
+def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """RGB of an image whose profile `changes` its pixels.
+
+    Relative colorimetric: a colour that sRGB has is kept as it is, the file's white becomes sRGB's; with
+    black point compensation, or the black of a printer's profile would be a grey. (Perceptual would move
+    every colour, and by tables that only some profiles have.)
     """
-    _transform(profile, mode)
+    transform = _transform(profile, image.mode)
+    assert transform is not None
+    return transform.apply(image)
 
 
 def adobe_rgb(mode: str) -> bytes:
-    """Adobe RGB (1998), for images of a mode of `to_srgb`."""
+    """Adobe RGB (1998), for pixels of a mode of `changes`."""
     return _profile(mode, _gamma(563 / 256), _ADOBE_RGB)
 
 

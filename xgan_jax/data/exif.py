@@ -12,8 +12,8 @@ _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([1-8])\b"
 _BROKEN = (ValueError, TypeError, OSError, SyntaxError, KeyError, EOFError, AttributeError, struct.error)
 
 
-def parse(blocks: Iterable[bytes]) -> Image.Exif:
-    """The first of the blocks, each with or without "Exif\\0\\0", that can be read; else an empty one."""
+def parse(blocks: Iterable[bytes]) -> Image.Exif | None:
+    """The first of the blocks, each with or without "Exif\\0\\0", that can be read and says something."""
     for block in blocks:
         exif = Image.Exif()
         try:
@@ -23,21 +23,21 @@ def parse(blocks: Iterable[bytes]) -> Image.Exif:
             continue
         if exif:
             return exif
-    return Image.Exif()
+    return None
 
 
-def of_image(image: Image.Image) -> Image.Exif:
-    """What Pillow finds; empty where there is none or it cannot be read."""
+def of_image(image: Image.Image) -> Image.Exif | None:
+    """What Pillow finds; None where there is nothing that can be read."""
     try:
-        return image.getexif()
+        return image.getexif() or None
     except _BROKEN:
-        return Image.Exif()
+        return None
 
 
-def orientation(exif: Image.Exif, xmp: bytes = b"") -> int:
+def orientation(exif: Image.Exif | None, xmp: bytes = b"") -> int:
     """1 to 8; 1 (upright) where neither EXIF nor, after it, XMP says a valid one."""
     try:
-        value = exif.get(_ORIENTATION)
+        value = exif.get(_ORIENTATION) if exif is not None else None
     except _BROKEN:
         value = None
     if isinstance(value, int) and 1 <= value <= 8:
@@ -46,9 +46,9 @@ def orientation(exif: Image.Exif, xmp: bytes = b"") -> int:
     return int(found[1]) if found else 1
 
 
-def is_adobe_rgb(exif: Image.Exif) -> bool:
+def is_adobe_rgb(exif: Image.Exif | None) -> bool:
     """Whether the numbers are Adobe RGB's, as cameras say it without a profile (DCF 2.0: "R03")."""
-    if not exif:
+    if exif is None:
         return False
     try:
         space = exif.get_ifd(_EXIF_IFD).get(_COLOUR_SPACE)

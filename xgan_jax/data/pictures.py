@@ -166,57 +166,63 @@ def _read_jpeg(data: bytes, max_pixels: int) -> Decoded:
     _check_size(header.width, header.height, max_pixels)
     tags = exif.parse(header.exif)
     mode = {1: "L", 3: "RGB", 4: "CMYK"}[header.colours]
-    profile = _or_adobe_rgb(header.profile, tags, mode)
-    if profile is None and mode == "L":
-        mode = "RGB"
+    profile, remarks = _needed(header.profile, tags, mode)
+    if mode == "L" and profile is None:
+        mode = "RGB"  # libjpeg repeats the grey
     pixels, mended = jpeg.decode(data, header, {"L": "GRAY"}.get(mode, mode))
-    remarks = (MENDED,) * mended
     if profile is not None or mode == "CMYK":
         image = Image.frombytes(mode, (header.width, header.height), pixels.tobytes())
-        rgb, more = _in_srgb(image, profile)
-        pixels, remarks = np.array(rgb), remarks + more
+        pixels = np.array(_in_srgb(image, profile))
+    remarks += (MENDED,) * mended
     return Decoded(_turn(pixels, exif.orientation(tags, header.xmp)), remarks)
 
 
 def _read_png(data: bytes, max_pixels: int) -> Decoded:
     chunks = png.read(data)
-    image = _load(chunks.pixels, max_pixels)
-    base, alpha = _layers(image)
-    profile, ignored = png.profile(chunks.colours, base.mode)
+    base, alpha = _layers(_load(chunks.pixels, max_pixels))
     tags = exif.parse(chunks.exif)
-    if not chunks.colours:
-        profile = _or_adobe_rgb(profile, tags, base.mode)
-    rgb, remarks = _in_srgb(base, profile)
+    found, ignored = png.profile(chunks.colours, base.mode)
+    profile, remarks = _needed(found, None if chunks.colours else tags, base.mode)
     remarks += (IGNORED,) * ignored + (MENDED,) * chunks.damaged
-    return Decoded(_turn(_over_white(rgb, alpha), exif.orientation(tags, chunks.xmp)), remarks)
+    pixels = _over_white(_in_srgb(base, profile), alpha)
+    return Decoded(_turn(pixels, exif.orientation(tags, chunks.xmp)), remarks)
 
 
 def _read_other(data: bytes, max_pixels: int) -> Decoded:
     kinds.refuse_foreign(data)
     image = _load(data, max_pixels)
     kinds.refuse_raw(image)
-    tags = exif.of_image(image)
     base, alpha = _layers(image)
-    ignored = False
-    try:
-        profile = image.info.get("icc_profile") or _of_boxes(data, image.format, base.mode)
-    except colour.ProfileError:
-        profile, ignored = None, True
-    rgb, remarks = _in_srgb(base, _or_adobe_rgb(profile, tags, base.mode))
-    return Decoded(_turn(_over_white(rgb, alpha), exif.orientation(tags)), remarks + (IGNORED,) * ignored)
+    tags = exif.of_image(image)
+    found = image.info.get("icc_profile") or _of_boxes(data, image.format, base.mode)
+    profile, remarks = _needed(found, tags, base.mode)
+    return Decoded(_turn(_over_white(_in_srgb(base, profile), alpha), exif.orientation(tags)), remarks)
 
 
-def _or_adobe_rgb(profile: bytes | None, tags: Image.Exif, mode: str) -> bytes | None:
-    """A file's profile, or where it has none what EXIF says."""
+def _needed(
+    profile: bytes | None, tags: Image.Exif | None, mode: str
+) -> tuple[bytes | None, tuple[str, ...]]:
+    """The profile by which pixels of `mode` have to be converted, if any, and what to remark.
+
+    It is the file's own, or where it has none Adobe RGB if EXIF says so.
+    """
     if profile is None and mode in ("RGB", "L") and exif.is_adobe_rgb(tags):
-        return colour.adobe_rgb(mode)
-    return profile
+        profile = colour.adobe_rgb(mode)
+    try:
+        if profile is not None and colour.changes(profile, mode):
+            return profile, (CONVERTED,)
+    except colour.ProfileError:
+        return None, (IGNORED,)
+    return None, ()
 
 
 def _of_boxes(data: bytes, kind: str | None, mode: str) -> bytes | None:
-    """What a colour box says that Pillow does not look at."""
+    """What a colour box says that Pillow does not look at; an empty profile where that cannot be."""
     if kind in ("AVIF", "HEIF") and (found := _NCLX.search(data, 0, 65536)):
-        return colour.of_code_points(mode, *(int.from_bytes(part) for part in found.groups()))
+        try:
+            return colour.of_code_points(mode, *(int.from_bytes(part) for part in found.groups()))
+        except colour.ProfileError:
+            return b""
     if kind == "JPEG2000" and (found := _JP2_PROFILE.search(data, 0, 65536)):
         return data[found.end() : found.end() + int.from_bytes(data[found.end() : found.end() + 4])]
     return None
@@ -265,7 +271,7 @@ def _register_heic() -> None:
 
 
 def _layers(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colours, of a mode of `colour.to_srgb`, and their opacity (mode L) where there is transparency."""
+    """Colours, of a mode of `colour.changes`, and their opacity (mode L) where there is transparency."""
     mode = image.mode
     if mode.startswith("I"):
         return _sixteen_bits(image)
@@ -292,21 +298,14 @@ def _sixteen_bits(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return Image.fromarray(values.astype(np.uint16)), alpha
 
 
-def _in_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:
-    """RGB, and what was done for it."""
-    remarks: tuple[str, ...] = ()
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """RGB of an image of `_layers`; `profile` as from `_needed`."""
     if profile is not None:
-        try:
-            converted = colour.to_srgb(image, profile)
-        except colour.ProfileError:
-            remarks = (IGNORED,)
-        else:
-            if converted is not None:
-                return converted, (CONVERTED,)
+        return colour.to_srgb(image, profile)
     if image.mode == "I;16":
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image).astype(np.uint32)
         image = Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65535 becomes 255
-    return image.convert("RGB"), remarks
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _over_white(rgb: Image.Image, alpha: Image.Image | None) -> np.ndarray:

@@ -94,7 +94,7 @@ def _of_cicp(content: bytes, mode: str) -> bytes | None:
 
 def _of_iccp(content: bytes, mode: str) -> bytes:
     found = _inflated(content.partition(b"\0")[2][1:])
-    colour.check(found, mode)
+    colour.changes(found, mode)  # or raises
     return found
 
 
