@@ -35,10 +35,17 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise ValueError(f"the argument {argv[1]!r} is unknown: see eval.py --help.")
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
+
+    startup.keep_compiled_programs()
+    folder = _OUT.value or os.path.join(_WORKDIR.value, "eval")
+    with faults.writing(folder):
+        _evaluate(folder)
+
+
+def _evaluate(folder: str) -> None:
     from xgan_jax.evaluation.measures import measure, summary
     from xgan_jax.evaluation.translate import evaluate
 
-    startup.keep_compiled_programs()
     report = evaluate(
         _WORKDIR.value,
         _OUT.value,
@@ -54,13 +61,12 @@ def main(argv: list[str]) -> None:
             _OUT.value,
             step=_STEP.value,
             best=_BEST.value,
-            metrics=None if _METRICS.value == ["all"] else _METRICS.value,
+            metrics=None if "all" in _METRICS.value else _METRICS.value,
             count=_METRICS_COUNT.value,
             inception_weights=_INCEPTION.value,
             force_fid=_FORCE_FID.value,
             data=_DATA.value,
         )
-    folder = _OUT.value or os.path.join(_WORKDIR.value, "eval")
     print(f"step {report['step']}: {', '.join(report['written'])} and eval.json in {folder}")
     if _METRICS.value:
         print(summary(figures))

@@ -1,6 +1,7 @@
 """The `xgan` command: prepare, translate, neighbours, interpolate, mix-style and convert."""
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -106,9 +107,12 @@ Discriminators that are there come along.
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand and returns the exit status, one of `faults`."""
     args = _parser().parse_args(argv)
-    return faults.run(
-        f"xgan {args.command}", lambda: args.run(args), vars(args).get("out") or vars(args).get("output")
-    )
+    return faults.run(f"xgan {args.command}", functools.partial(_run, args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    with faults.writing(vars(args).get("out") or args.output):
+        args.run(args)
 
 
 class _Parser(argparse.ArgumentParser):

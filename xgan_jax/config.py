@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -229,6 +230,22 @@ def from_json(text: str) -> Config:
                 values[key] = where_it_is_now(value)
         built[name] = section(**values)
     return Config(method=tree["method"], **built)
+
+
+def read(path: Path) -> Config:
+    """The configuration in a run's `config.json`.
+
+    Raises:
+      ValueError: the file is damaged, or as `from_json`.
+    """
+    try:
+        text = path.read_text()
+        tree = json.loads(text)
+    except ValueError:  # neither JSON nor, perhaps, text
+        tree = None
+    if not isinstance(tree, dict) or not isinstance(tree.get("method"), str):
+        raise ValueError(f"{path} is damaged: restore it from a copy, or train in another --workdir.")
+    return from_json(text)
 
 
 def flat(config: Config) -> dict[str, Any]:

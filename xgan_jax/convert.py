@@ -213,9 +213,7 @@ def convert(
       FileNotFoundError: a file is missing.
     """
     if method not in METHODS:
-        raise ValueError(
-            f"--method is {method!r}: use {' or '.join(METHODS)} (light or full: the file tells)."
-        )
+        raise ValueError(f"--method is {method!r}: use cyclegan, or ugatit (light or full: the file tells).")
     a, b = domains
     source, out = Path(source), Path(out)
     check_path(out)

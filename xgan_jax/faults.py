@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 INPUT = 2  # what was given is at fault: a flag, a setting, a path, a file
@@ -71,21 +71,18 @@ class MachineError(OSError):
     """What the machine failed in, as one sentence."""
 
 
-def run(command: str, work: Callable[[], object], folder: str | None = None) -> int:
+def run(command: str, work: Callable[[], object]) -> int:
     """Does the work of a command, and returns its exit status: 0, or what the fault of it has, after one line
     about that on stderr.
 
     A fault of this program comes with its traceback; `XGAN_TRACEBACK=1` shows that of every fault.
-
-    Args:
-      folder: what the command writes into: the system does not always say where a disk is full.
     """
     _quieten_libraries()
     try:
         status = _exit_status(work)
         print(end="", flush=True)
     except BaseException as error:
-        fault = fault_of(error, command, folder)
+        fault = fault_of(error, command)
         if fault is None or os.environ.get("XGAN_TRACEBACK"):
             traceback.print_exception(error)
         fault = fault or Fault(
@@ -97,8 +94,22 @@ def run(command: str, work: Callable[[], object], folder: str | None = None) -> 
     return status
 
 
+@contextlib.contextmanager
+def writing(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Says of an error of the system that it was about `folder`, where the system says of no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(folder)
+        raise
+
+
 def fault_of(error: BaseException, command: str = "", folder: str | None = None) -> Fault | None:
-    """What `error` means to whoever gave the command; None where it can only be a mistake in this program."""
+    """What `error` means to whoever gave the command; None where it can only be a mistake in this program.
+
+    `folder`: what was written into, where the system says of no file.
+    """
     text = " ".join(str(error).split())
     smaller = _SMALLER.get(command, "do less at a time")
     if isinstance(error, KeyboardInterrupt):

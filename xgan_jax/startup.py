@@ -1,8 +1,11 @@
 """How this process computes: what it compiled before, XLA's options, the size of memory's pages."""
 
 import functools
+import logging
 import os
+import shutil
 import sys
+import warnings
 from pathlib import Path
 
 COMPILED = Path.home() / ".cache" / "xgan_jax"
@@ -15,10 +18,29 @@ def keep_compiled_programs() -> None:
     """
     import jax
 
+    # Of each program that it cannot keep JAX would warn; this says so once.
+    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
+    place = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(COMPILED))
+        jax.config.update("jax_compilation_cache_dir", place)
+    if place and "://" not in place and (reason := _not_writable(Path(place))):
+        logging.getLogger(__name__).warning(
+            "%s: %s: compiled programs are not kept, and the next start compiles them again", place, reason
+        )
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def _not_writable(folder: Path) -> str | None:
+    """Why compiled programs, which take some MiB, cannot be written into `folder`, or None."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        full = shutil.disk_usage(folder).free < 2**24
+    except OSError as error:
+        return error.strerror
+    if not os.access(folder, os.W_OK):
+        return "it may not be written"
+    return "the disk is full" if full else None
 
 
 def join_processes() -> None:

@@ -152,6 +152,8 @@ class _Arrays:
 
 
 def _read_zip(data: bytes) -> Any:
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        raise pickle.UnpicklingError("its end is missing, so the download or copy was cut short")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = archive.namelist()
         root = next((name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")), None)
@@ -193,20 +195,16 @@ def _read_legacy(data: bytes) -> Any:
     return _Arrays(storages.__getitem__, 4 * len(data) + 2**20).of(tree)
 
 
-def _something_else(path: Path, data: bytes) -> str | None:
-    """What the file is, where that is known and not PyTorch's."""
-    if not data:
+def _something_else(path: Path, head: bytes) -> str | None:
+    """What a file that begins so is, where it is not PyTorch's."""
+    if not head:
         return "it is empty"
     for place, mark, what in _OTHERS:
-        if data[place : place + len(mark)] == mark:
+        if head[place : place + len(mark)] == mark:
             return what
     if _TENSORFLOW.search(path.name):
         return "it is TensorFlow's by its name"
-    if not data.startswith((b"PK", b"\x80")):
-        return "it does not begin as such a file does"
-    if data.startswith(b"PK") and not zipfile.is_zipfile(io.BytesIO(data)):
-        return "its end is missing, so the download or copy was cut short"
-    return None
+    return None if head.startswith((b"PK", b"\x80")) else "it does not begin as such a file does"
 
 
 def read_torch(path: str | os.PathLike[str]) -> Any:
@@ -218,21 +216,22 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file: give a weight file that PyTorch saved.")
+        what = "is no file" if path.exists() else "does not exist"
+        raise FileNotFoundError(f"{path} {what}: give a weight file that PyTorch saved.")
     with path.open("rb") as file:
-        other = _something_else(path, file.read(512)) if path.stat().st_size > 2**30 else None
-        data = b"" if other else file.read()
-    reason = other or _something_else(path, data)
-    error: Exception | None = None
-    if reason is None:
-        try:
-            return _read_zip(data) if data.startswith(b"PK") else _read_legacy(data)
-        except Exception as caught:  # damaged bytes meet every error that the libraries below have
-            error, reason = caught, " ".join(str(caught).split()) or type(caught).__name__
-    raise ValueError(
-        f"{path} is no weight file of PyTorch that can be read here ({reason}): save it again with "
-        "torch.save(model.state_dict(), FILE)."
-    ) from error
+        head = file.read(512)
+        other = _something_else(path, head)
+        data = head if other else head + file.read()
+    try:
+        if other:
+            raise pickle.UnpicklingError(other)
+        return _read_zip(data) if head.startswith(b"PK") else _read_legacy(data)
+    except Exception as error:  # damaged bytes meet every error that the libraries below have
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{path} is no weight file of PyTorch that can be read here ({reason}): save it again with "
+            "torch.save(model.state_dict(), FILE)."
+        ) from error
 
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

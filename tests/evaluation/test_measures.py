@@ -1,11 +1,12 @@
 """The figures of a run, their page, and the best checkpoint."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from small import small_config
+from small import Small, small_config
 
 from xgan_jax import method as methods
 from xgan_jax.config import Config, DataConfig
@@ -134,23 +135,49 @@ def test_too_few_pictures_say_nothing(
     run_folder: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is asked for is refused, before anything is learnt or trained; what is not is left out."""
-    with pytest.raises(ValueError, match=r"manifold needs 6 test pictures of each domain, and .* has 5"):
+    with pytest.raises(
+        ValueError, match=r"manifold cannot .*: it needs 6 test pictures of each domain, and .* has 5"
+    ):
         measures.measure(run_folder, metrics=("manifold",), count=5)
     report = measures.measure(run_folder, tmp_path / "few", count=5)
     assert "embedding" not in report
+    assert set(report["left_out"]) >= {"manifold", "fid", "embedding"}
+    assert "left out: manifold, for it needs 6 test pictures" in measures.summary(report)
     for found in report["directions"].values():
         assert "manifold" not in found[report["judge"]] and "kid" in found[report["judge"]]
     monkeypatch.setattr(measures, "_LEAST", {"kid": TEST + 1})
-    with pytest.raises(ValueError, match="kid needs"):
+    with pytest.raises(ValueError, match="kid cannot be measured here: it needs 41"):
         train(config(drawn, 4), tmp_path / "run")
     assert not {"run.json", "metrics.jsonl", "samples"} & {path.name for path in (tmp_path / "run").iterdir()}
 
 
 def test_fid_that_cannot_be_had_is_refused(run_folder: Path) -> None:
-    with pytest.raises(ValueError, match="FID is measured in Inception's features: give --inception_weights"):
+    with pytest.raises(
+        ValueError, match=r"fid cannot .*: it needs Inception's features, --inception_weights"
+    ):
         measures.measure(run_folder, metrics=("fid",))
-    with pytest.raises(ValueError, match=f"FID of {TEST} pictures .* use KID, or force it"):
+    with pytest.raises(
+        ValueError, match=rf"fewer than 2,048 pictures .* has {TEST} in its test split; kid has no"
+    ):
         measures.measure(run_folder, metrics=("fid",), inception_weights="not read before the refusal")
+
+
+def test_what_is_left_out_is_said_with_its_reason(run_folder: Path, records: Path) -> None:
+    """Pictures without labels have no known counterparts, and nothing that could be kept."""
+
+    class Blind(Small):
+        embed = None
+
+    run = load_run(run_folder, data=str(records))
+    run = dataclasses.replace(run, method=Blind(run.config))
+    test = testset.TestSet(run.config.data)
+    possible, left_out = measures._possible(None, run, test, None, False)
+    assert possible == ["kid", "manifold"]
+    assert list(left_out) == ["truth", "attributes", "fid", "embedding"]
+    for name, reason in (("truth", "no true counterparts are known"), ("attributes", "have no label")):
+        assert reason in left_out[name]
+        with pytest.raises(ValueError, match=f"{name} cannot be measured here: .*{reason}"):
+            measures._possible([name], run, test, None, False)
 
 
 def test_the_best_checkpoint_is_kept_and_survives_a_restart(

@@ -1,6 +1,7 @@
 """Runs of `train`: start, watch, stop, continue, and everything that may go wrong between."""
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -20,10 +21,12 @@ from xgan_jax import config as configs
 from xgan_jax import method as methods
 from xgan_jax.config import Config
 from xgan_jax.data import pipeline
+from xgan_jax.evaluation import grid
+from xgan_jax.faults import MachineError
 from xgan_jax.runs import checkpoint, folder
 from xgan_jax.runs import state as states
 from xgan_jax.runs.checkpoint import CheckpointError, Checkpoints
-from xgan_jax.training import log, loop
+from xgan_jax.training import log, loop, metrics
 from xgan_jax.training.log import NonFiniteError
 from xgan_jax.training.signals import Stopped
 
@@ -466,3 +469,64 @@ def test_kill_9_at_three_random_moments_is_bit_exact(records: Path, tmp_path: Pa
         trees.append([np.asarray(x) for x in leaves] + [np.frombuffer(str(data).encode(), np.uint8)])
     assert_same_bits(*trees)
     assert numbers(tmp_path / "whole") == numbers(tmp_path / "killed")
+
+
+def no_space(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_run_goes_on_without_its_pictures_and_lines(
+    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk takes samples and logs, with one warning each, and nothing else."""
+    with monkeypatch.context() as patch:
+        patch.setattr(grid, "save_png", lambda path, picture: None if "reals" in path else no_space())
+        patch.setattr(metrics.RunWriter, "_write_line", no_space)
+        patch.setattr(metrics.Events, "write_scalars", no_space)
+        loop.train(run_config(records, run__steps=8), tmp_path / "run")
+    assert Checkpoints(tmp_path / "run/checkpoints", create=False).steps() == [4, 8]
+    said = [r.getMessage() for r in caplog.records if "training goes on without" in r.getMessage()]
+    assert sorted(text.split(" cannot be written (the disk is full)")[0] for text in said) == [
+        "TensorBoard events",
+        "lines of metrics.jsonl",
+        "samples",
+    ]
+
+
+def test_a_save_that_fails_ends_the_run_and_names_the_last_good_one(
+    whole_run: Path, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the same command goes on from there, to the same bits."""
+    workdir = tmp_path / "run"
+    save = Checkpoints.save
+
+    def full_at_8(self: Checkpoints, state: object, step: int, data: dict) -> None:
+        save(self, state, step, data) if step < 8 else no_space()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", full_at_8)
+        with pytest.raises(MachineError) as raised:
+            loop.train(run_config(records), workdir)
+    assert str(raised.value) == (
+        f"{workdir}: the disk is full: free some space, then give the same command again; the checkpoint of "
+        "step 4 is good, and it goes on from there."
+    )
+    loop.train(run_config(records), workdir)
+    assert_same_bits(bits(workdir), bits(whole_run))
+
+
+def test_a_full_disk_before_the_first_step(
+    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "write_config", no_space)
+    with pytest.raises(MachineError, match=r"the disk is full: .*; nothing was saved yet, and it begins anew"):
+        loop.train(run_config(records), tmp_path / "run")
+
+
+def test_a_damaged_run_json_is_kept_and_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('[{"time": "2')
+    folder.record_launch(tmp_path, 3)
+    (launch,) = json.loads((tmp_path / "run.json").read_text())
+    assert launch["start_step"] == 3
+    (kept,) = tmp_path.glob("run.json.damaged-*")
+    assert kept.read_text() == '[{"time": "2'

@@ -116,6 +116,10 @@ def _take_up(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{folder} is in the way and was not written by prepare: {delete}.") from None
         journal = {"request": request, "done": {}}
         _write_json(folder / "journal.json", journal)
+    except ValueError:
+        journal = {}
+    if not isinstance(journal, dict) or not {"request", "done"} <= journal.keys():
+        raise ValueError(f"{folder / 'journal.json'} is damaged: {delete}.")
     if journal["request"] != request:
         raise ValueError(
             f"{folder} was left by an interrupted prepare of another kind "

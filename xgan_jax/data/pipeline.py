@@ -69,7 +69,15 @@ def _read_json(path: Path) -> Any:
 
 def _shards(folder: Path) -> dict[str, dict[Path, int]]:
     """{split: {file: records}} as `dataset_info.json` says."""
-    info = _read_json(folder / "dataset_info.json")
+    path = folder / "dataset_info.json"
+    info = _read_json(path)
+    try:
+        return _shards_in(info, folder)
+    except (KeyError, TypeError, AttributeError, IndexError):
+        raise ValueError(f"{path} is damaged: copy or prepare the dataset again.") from None
+
+
+def _shards_in(info: Any, folder: Path) -> dict[str, dict[Path, int]]:
     kind = info.get("fileFormat", "tfrecord")
     if kind != "tfrecord":
         raise ValueError(
@@ -119,7 +127,10 @@ def picture_counts(data: DataConfig) -> dict[str, dict[str, int]]:
 def _reports(data: DataConfig) -> dict[str, Any]:
     """{domain: what `prepare` says of it}; without domains that it did not write."""
     path = Path(data.path) / "report.json"
-    domains: dict[str, Any] = _read_json(path)["domains"] if path.is_file() else {}
+    report = _read_json(path) if path.is_file() else {"domains": {}}
+    if not isinstance(report, dict) or not isinstance(report.get("domains"), dict):
+        raise ValueError(f"{path} is damaged: copy or prepare the dataset again.")
+    domains: dict[str, Any] = report["domains"]
     return domains
 
 

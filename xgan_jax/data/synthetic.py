@@ -25,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -567,7 +567,7 @@ def draw_dataset(
     request = {"count": count, "test_count": test_count, "size": size, "seed": seed, "skew": skew}
     if out.exists():
         said = out / "dataset.json"
-        if said.is_file() and json.loads(said.read_text()) == request:
+        if said.is_file() and said.read_text(errors="replace") == json.dumps(request) + "\n":
             print(f"{out} is drawn already.")
             return
         raise ValueError(f"{out} exists and was not drawn by this request: delete it or give another --out.")
@@ -614,7 +614,12 @@ def main() -> None:
     parser.add_argument("--skew", action="store_true", help="let attribute frequencies differ")
     arguments = vars(parser.parse_args())
     out = arguments.pop("out")
-    sys.exit(faults.run("synthetic", lambda: draw_dataset(out, **arguments), out))
+    sys.exit(faults.run("synthetic", lambda: _draw(out, arguments)))
+
+
+def _draw(out: str, arguments: dict[str, Any]) -> None:
+    with faults.writing(out):
+        draw_dataset(out, **arguments)
 
 
 if __name__ == "__main__":

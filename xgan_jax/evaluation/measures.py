@@ -15,16 +15,16 @@ import numpy as np
 
 from xgan_jax import __version__
 from xgan_jax.config import Config
-from xgan_jax.evaluation import distances, page
+from xgan_jax.evaluation import distances, page, truth
 from xgan_jax.evaluation.figures import PAIRS, Measuring, embedding_figures, embeddings
 from xgan_jax.evaluation.testset import TestSet
 from xgan_jax.evaluation.translate import compiled_translator, translate_all
-from xgan_jax.method import Method
+from xgan_jax.method import Embeds, Follows, Method
 from xgan_jax.outputs import Outputs
 from xgan_jax.progress import tracked
 from xgan_jax.readers.features import FeatureNetwork, inception
 from xgan_jax.readers.judge import load_judge
-from xgan_jax.runs.load import load_run
+from xgan_jax.runs.load import Run, load_run
 
 METRICS = ("truth", "attributes", "kid", "fid", "manifold", "embedding")
 _LEAST = {"kid": 4, "manifold": 6, "embedding": 6}  # test pictures of a domain that say anything at all
@@ -45,10 +45,8 @@ def measure(
 
     Args:
       step, best, data: as `load_run`.
-      metrics: of `METRICS`; None for all that can be had: FID is then left out without weights, and with
-        fewer than 2,048 pictures unless it is forced, and others where a domain has fewer than 4 or 6.
-        "truth" gives nothing where no true counterparts are known, "attributes" where source and target have
-        no label in common.
+      metrics: of `METRICS`; None for all that can be had: "left_out" in the report then says why not of the
+        others.
       count: test pictures of each domain; None for all.
       inception_weights: PyTorch's file of FID's Inception; with it KID and manifold are also measured in
         its features, and FID at all.
@@ -67,7 +65,7 @@ def measure(
     outputs = Outputs(out if out is not None else workdir / "eval")
     run = load_run(workdir, step, best, data)
     test = TestSet(run.config.data, count)
-    metrics = _possible(metrics, test, inception_weights, force_fid)
+    metrics, left_out = _possible(metrics, run, test, inception_weights, force_fid)
     # Before a judge is learnt: the file may be at fault.
     others = [inception(inception_weights)] if inception_weights is not None else []
     judge = load_judge(run.config.data)
@@ -81,7 +79,7 @@ def measure(
         figures[translated.direction] = measuring.figures(translated)
         if (shown := measuring.cases(translated)) is not None:
             cases[translated.direction] = shown
-    report: dict[str, Any] = {"directions": figures, "judge": judge.name}
+    report: dict[str, Any] = {"directions": figures, "judge": judge.name, "left_out": left_out}
     neighbours: dict[str, Any] = {}
     if "embedding" in metrics and (z := embeddings(run, test)) is not None:
         report["embedding"] = embedding_figures(z)
@@ -95,33 +93,54 @@ def measure(
 
 
 def _possible(
-    metrics: Sequence[str] | None, test: TestSet, inception_weights: str | None, force_fid: bool
-) -> list[str]:
-    """The metrics that are asked for; where none are named, those that can be had.
+    asked: Sequence[str] | None, run: Run, test: TestSet, inception_weights: str | None, force_fid: bool
+) -> tuple[list[str], dict[str, str]]:
+    """The metrics that are asked for; where none are named, those that can be had. And of the others why not.
 
     Raises:
-      ValueError: one is asked for and cannot be had.
+      ValueError: one is asked for by name and cannot be had.
     """
-    fewest = test.fewest
-    if metrics is None:
-        with_fid = inception_weights and (force_fid or fewest >= distances.FID_MINIMUM)
-        return [name for name in METRICS if fewest >= _LEAST.get(name, 1) and (name != "fid" or with_fid)]
-    for name in metrics:
-        _check_count(name, test)
-    if "fid" in metrics:
-        if not inception_weights:
-            raise ValueError("FID is measured in Inception's features: give --inception_weights, or use kid.")
-        if not force_fid:
-            distances.check_fid_count(fewest)
-    return list(metrics)
+    possible, left_out = [], {}
+    for name in asked or METRICS:
+        reason = _lacks(name, run, test, inception_weights, force_fid)
+        if reason is None:
+            possible.append(name)
+        elif asked is None:
+            left_out[name] = reason
+        else:
+            raise ValueError(f"{name} cannot be measured here: {reason}.")
+    return possible, left_out
 
 
-def _check_count(metric: str, test: TestSet) -> None:
-    if test.fewest < _LEAST.get(metric, 1):
-        raise ValueError(
-            f"{metric} needs {_LEAST[metric]} test pictures of each domain, and {test.data.path} has "
-            f"{test.fewest}: prepare more, or leave it out."
+def _lacks(
+    metric: str, run: Run, test: TestSet, inception_weights: str | None, force_fid: bool
+) -> str | None:
+    """Why a metric cannot be had, or None."""
+    directions = list(itertools.permutations(run.config.data.domains, 2))
+    if (few := _too_few(metric, test)) is not None:
+        return few
+    if metric == "fid" and not inception_weights:
+        return "it needs Inception's features, --inception_weights; kid needs none"
+    if metric == "fid" and not force_fid and test.fewest < distances.FID_MINIMUM:
+        return (
+            f"of fewer than {distances.FID_MINIMUM:,} pictures it is too high, and {test.data.path} has "
+            f"{test.fewest:,} in its test split; kid has no such bias, --force_fid measures it all the same"
         )
+    if metric == "truth" and not any(truth.known(test.labels[s], t) for s, t in directions):
+        return "no true counterparts are known, as they are of the drawn faces of xgan_jax.data.synthetic"
+    follows = isinstance(run.method, Follows)  # then the labels of references, too, are looked for
+    if metric == "attributes" and not (follows or any(test.shared_labels(s, t) for s, t in directions)):
+        return "the domains have no label with the same values on both sides (xgan prepare --labels)"
+    if metric == "embedding" and not isinstance(run.method, Embeds):
+        return f"{run.config.method} has no embedding"
+    return None
+
+
+def _too_few(metric: str, test: TestSet) -> str | None:
+    least = _LEAST.get(metric, 1)
+    if test.fewest >= least:
+        return None
+    return f"it needs {least} test pictures of each domain, and {test.data.path} has {test.fewest}"
 
 
 def _how(measuring: Measuring, workdir: Path, best: bool) -> dict[str, Any]:
@@ -166,6 +185,7 @@ def summary(report: Mapping[str, Any]) -> str:
             if found.get(key):
                 of = ", ".join(f"{name} {value['of_ceiling']:.0%}" for name, value in found[key].items())
                 lines.append(f"  {what}, of what the judge can read: {of}")
+    lines += [f"left out: {name}, for {reason}" for name, reason in report.get("left_out", {}).items()]
     return "\n".join(lines)
 
 
@@ -182,7 +202,8 @@ class RunningKid:
           ValueError: a domain has too few test pictures.
         """
         self._test = TestSet(config.data, 1000)
-        _check_count("kid", self._test)
+        if few := _too_few("kid", self._test):
+            raise ValueError(f"config.run.measure_every is set, but kid cannot be measured here: {few}.")
         self._judge = load_judge(config.data)
         self._translator = compiled_translator(method.translate)
         self._real = {d: self._judge.features(x) for d, x in self._test.pictures.items()}

@@ -75,10 +75,10 @@ def _curves(workdir: Path) -> list[str]:
     """A chart for every family of numbers in metrics.jsonl."""
     path = workdir / "metrics.jsonl"
     families: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for line in path.read_text().splitlines() if path.is_file() else []:
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError:  # the run was killed, or is, while this line was written
+            row = dict(json.loads(line), step=float(json.loads(line)["step"]))
+        except (ValueError, TypeError, KeyError):  # the run was killed, or is, while this line was written
             continue
         for name, value in row.items():
             if name != "step" and isinstance(value, (int, float)) and np.isfinite(value):
@@ -203,6 +203,8 @@ def make(
     parts = [*_head(workdir, report["how"]), _figures(report["directions"])]
     if "embedding" in report:
         parts.append("<h2>Embedding</h2>" + _table([["", ""], *_flat(report["embedding"]).items()]))
+    if report["left_out"]:
+        parts.append("<h2>Left out</h2>" + _table([["", "because"], *report["left_out"].items()]))
     parts += _neighbours(neighbours, pictures)
     parts += _first(cases) + _extremes(cases)
     parts.append(_timeline(workdir, size))

@@ -64,6 +64,15 @@ class TestSet:
         """The true pictures of `source`'s test split in the style of `target`, where they are known."""
         return truth.counterparts(self.labels[source], target, self.data.size)
 
+    def shared_labels(self, source: str, target: str) -> list[str]:
+        """The labels of which both domains have the same two values or more."""
+        theirs = self.attributes[target]
+        return [
+            name
+            for name, attribute in self.attributes[source].items()
+            if name in theirs and len(set(attribute.values) & set(theirs[name].values)) > 1
+        ]
+
     def digest(self) -> str:
         """A hash of the pictures themselves."""
         digest = hashlib.blake2b(digest_size=8)

@@ -13,14 +13,19 @@ from xgan_jax.data import synthetic
 Pictures = UInt8[np.ndarray, "_ s s 3"]
 
 
+def known(columns: Mapping[str, Sequence[Any]], target: str) -> bool:
+    """Whether these labels say what their pictures look like in the style `target`."""
+    return target in synthetic.STYLES and set(get_type_hints(synthetic.Attributes)) <= set(columns)
+
+
 def counterparts(columns: Mapping[str, Sequence[Any]], target: str, size: int) -> Pictures | None:
     """What every picture with these labels looks like in the style `target`; None where it cannot be known.
 
     What is no attribute (light, noise, clothes) is drawn from seeds of its own.
     """
-    types = get_type_hints(synthetic.Attributes)
-    if target not in synthetic.STYLES or not set(types) <= set(columns):
+    if not known(columns, target):
         return None
+    types = get_type_hints(synthetic.Attributes)
     rows = zip(*(columns[name] for name in types), strict=True)
     people = [
         synthetic.Attributes(**{n: t(v) for (n, t), v in zip(types.items(), row, strict=True)})

@@ -4,12 +4,15 @@ import datetime
 import fcntl
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -74,7 +77,7 @@ def check_config(workdir: Path, config: Config) -> set[str]:
     path = workdir / "config.json"
     if not path.exists():
         return set()
-    changed = configs.differences(configs.from_json(path.read_text()), config)
+    changed = configs.differences(configs.read(path), config)
     for name, (old, new) in changed.items():
         say(f"changed since the run began: config.{name}: {old!r} -> {new!r}")
     refused = sorted(set(changed) - configs.FREE_ON_RESUME)
@@ -98,7 +101,7 @@ def write_config(workdir: Path, config: Config) -> None:
 def record_launch(workdir: Path, start_step: int) -> None:
     """Adds this launch (time, command line, versions, machine) to `run.json`."""
     path = workdir / "run.json"
-    launches = json.loads(path.read_text()) if path.exists() else []
+    launches = _launches(path)
     launches.append(
         {
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -112,6 +115,20 @@ def record_launch(workdir: Path, start_step: int) -> None:
         }
     )
     _replace(path, json.dumps(launches, indent=2) + "\n")
+
+
+def _launches(path: Path) -> list[Any]:
+    """Those before; what cannot be read is no reason not to train, and is kept under another name."""
+    try:
+        launches = json.loads(path.read_text()) if path.exists() else []
+    except ValueError:
+        launches = None
+    if isinstance(launches, list):
+        return launches
+    aside = path.with_name(f"run.json.damaged-{time.time_ns()}")
+    path.rename(aside)
+    logging.getLogger(__name__).warning("%s is damaged: it is kept as %s, and begun anew", path, aside.name)
+    return []
 
 
 def _replace(path: Path, text: str) -> None:

@@ -44,7 +44,7 @@ def load_run(
     path = workdir / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{workdir} has no config.json: give the --workdir that train.py was given.")
-    config = configs.from_json(path.read_text())
+    config = configs.read(path)
     if data is not None:
         config.data.path = data
     method = methods.load(config)

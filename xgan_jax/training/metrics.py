@@ -119,10 +119,13 @@ class RunWriter:
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         with self._of_lines:
-            self._lines.write(json.dumps({"step": step, **scalars}) + "\n")
-            self._lines.flush()
+            self._write_line({"step": step, **scalars})
         with self._of_events:
             self._events.write_scalars(step, scalars)
+
+    def _write_line(self, content: Mapping[str, float]) -> None:
+        self._lines.write(json.dumps(content) + "\n")
+        self._lines.flush()
 
     def write_images(self, step: int, images: Mapping[str, UInt8[np.ndarray, "h w 3"]]) -> None:
         with self._of_events:
