@@ -36,7 +36,7 @@ EVERY = 20  # steps between lines of the journal
 
 @dataclass(frozen=True)
 class Event:
-    """Something that a trainer did. `at`: the machine's monotonic clock, seconds, the same in all processes."""
+    """Something that a trainer did. `at`: seconds on the machine's monotonic clock, one for all processes."""
 
     kind: str  # "born", "begin" (the first step is about to be made), "step" (made), "saved", "ended"
     at: float
@@ -45,7 +45,7 @@ class Event:
     hash: str = ""  # of "ended": of the final state
 
 
-# --- The trainer: `train`, with a journal --------------------------------------------------------------------
+# --- The trainer: `train`, with a journal ----------------------------------------------------------------
 
 
 class Journal:
@@ -66,7 +66,7 @@ def watch_saving(journal: Journal) -> None:
 
     for name in ("save", "poll", "wait"):
 
-        def timed(self: Any, *arguments: Any, inner: Any = getattr(Checkpoints, name)) -> None:
+        def timed(self: Any, *arguments: Any, inner: Any = vars(Checkpoints)[name]) -> None:
             outermost = not getattr(self, "timing", False)
             self.timing, began = True, time.monotonic()
             inner(self, *arguments)
@@ -164,7 +164,7 @@ def be_trainer(arguments: argparse.Namespace) -> None:
         arguments.watch.write_text(json.dumps(watched))
 
 
-# --- What is made of journals --------------------------------------------------------------------------------
+# --- What is made of journals ----------------------------------------------------------------------------
 
 
 def read_journal(path: Path) -> list[Event]:
@@ -240,7 +240,7 @@ def steadiness(watched: list[dict[str, float]]) -> dict[str, Any]:
     }
 
 
-# --- The soak ------------------------------------------------------------------------------------------------
+# --- The soak --------------------------------------------------------------------------------------------
 
 
 class Soak:

@@ -200,7 +200,7 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     refused, mebibytes, ran = done.stdout.split(maxsplit=2)
-    assert int(refused) > 300 and int(mebibytes) < 300 and ran.strip() == "[]"
+    assert int(refused) > 300 and int(mebibytes) < 500 and ran.strip() == "[]"
 
 
 @pytest.mark.torch

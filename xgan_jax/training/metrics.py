@@ -123,7 +123,7 @@ class RunWriter:
         with self._of_events:
             self._events.write_scalars(step, scalars)
 
-    def _write_line(self, content: Mapping[str, float]) -> None:
+    def _write_line(self, content: Mapping[str, float | int]) -> None:
         self._lines.write(json.dumps(content) + "\n")
         self._lines.flush()
 
