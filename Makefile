@@ -31,7 +31,7 @@ lint: .venv/installed-test
 	$(BIN)/mypy
 
 test-slow: .venv/installed-test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal
 
 # TensorFlow and PyTorch are wanted by these tests only, each in an environment of its own.
 test-tensorflow: .venv/installed-test .venv-tensorflow/installed

@@ -65,8 +65,9 @@ def watch_saving(journal: Journal) -> None:
     from xgan_jax.runs.checkpoint import Checkpoints
 
     for name in ("save", "poll", "wait"):
+        inner = getattr(Checkpoints, name)
 
-        def timed(self: Any, *arguments: Any, inner: Any = vars(Checkpoints)[name]) -> None:
+        def timed(self: Any, *arguments: Any, inner: Any = inner) -> None:
             outermost = not getattr(self, "timing", False)
             self.timing, began = True, time.monotonic()
             inner(self, *arguments)

@@ -186,7 +186,8 @@ for path in sorted(Path(sys.argv[2]).glob("torch_*.pth")):
         except ValueError as error:
             assert "\\n" not in str(error) and "is no weight file" in str(error), error
             refused += 1
-print(refused, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, ran)
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))  # ru_maxrss is the parent's too
+print(refused, int(peak.split()[1]) // 1024, ran)
 """
 
 
@@ -200,7 +201,7 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     refused, mebibytes, ran = done.stdout.split(maxsplit=2)
-    assert int(refused) > 300 and int(mebibytes) < 500 and ran.strip() == "[]"
+    assert int(refused) > 300 and int(mebibytes) < 300 and ran.strip() == "[]"
 
 
 @pytest.mark.torch
