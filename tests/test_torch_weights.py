@@ -164,13 +164,14 @@ def test_views_stay_inside_their_storage(size: bytes, stride: bytes, sentence: s
 
 
 _MUTATE = """
+import encodings.cp437  # zipfile would import it later, which the hook would see
 import random, resource, sys, threading
 from pathlib import Path
 from xgan_jax.torch_weights import read_torch
 resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))
 ran = []
 bad = ("os.system", "subprocess.Popen", "exec")
-sys.addaudithook(lambda name, _: ran.append(name) if name in bad else None)
+sys.addaudithook(lambda name, given: ran.append((name, str(given[0]))) if name in bad else None)
 folder, refused = Path(sys.argv[1]), 0
 for path in sorted(Path(sys.argv[2]).glob("torch_*.pth")):
     good = path.read_bytes()
@@ -186,7 +187,8 @@ for path in sorted(Path(sys.argv[2]).glob("torch_*.pth")):
         except ValueError as error:
             assert "\\n" not in str(error) and "is no weight file" in str(error), error
             refused += 1
-peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))  # ru_maxrss is the parent's too
+# The process's own peak: ru_maxrss is that of the parent, where it was higher.
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(refused, int(peak.split()[1]) // 1024, ran)
 """
 
