@@ -149,10 +149,10 @@ def test_what_was_read_with_a_remark_is_counted(tmp_path, capsys):
     face = json.loads((tmp_path / "out" / "report.json").read_text())["domains"]["face"]
     assert face["written"] == 7
     assert face["remarks"] == {
-        IGNORED: {"pictures": 2, "first": "broken 1.webp"},  # in the order in which they are written
+        IGNORED: {"pictures": 2, "first": "broken 0.webp"},  # in the order in which they are written
         MENDED: {"pictures": 1, "first": "no end.jpg"},
     }
-    assert f"2 read with a remark: {IGNORED} (the first: 'broken 1.webp')" in capsys.readouterr().out
+    assert f"2 read with a remark: {IGNORED} (the first: 'broken 0.webp')" in capsys.readouterr().out
 
 
 def test_pixels_are_those_of_the_one_crop_rule(tmp_path):

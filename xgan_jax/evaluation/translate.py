@@ -259,8 +259,8 @@ def translate_files(
     outputs.tell()
     if not written:
         raise inputs.all_refused()
-    _say_sums(report, path)
     say_remarks(inputs.remarks)
+    _say_sums(report, path)
     return report
 
 
