@@ -77,13 +77,14 @@ def _curves(workdir: Path) -> list[str]:
     families: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
         try:
-            row = dict(json.loads(line), step=float(json.loads(line)["step"]))
+            row = json.loads(line)
+            step = float(row["step"])
         except (ValueError, TypeError, KeyError):  # the run was killed, or is, while this line was written
             continue
         for name, value in row.items():
             if name != "step" and isinstance(value, (int, float)) and np.isfinite(value):
                 family, _, member = name.removeprefix("loss/").partition("/")
-                families.setdefault(family, {}).setdefault(member, []).append((row["step"], value))
+                families.setdefault(family, {}).setdefault(member, []).append((step, value))
     charts = []
     for family, members in families.items():
         for name, curve in members.items():  # at most 200 points each, the means of what lies between
