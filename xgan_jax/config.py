@@ -83,6 +83,8 @@ class DataConfig:
     threads: int = number(4, least=0, most=1024)  # threads that read and decode
     # device: all training pictures go to the devices once, split between them
     cache: str = choice("none", ("none", "device"))
+    # Damaged records are no error: each is replaced by the next good one. All are checked at the start.
+    skip_corrupt: bool = False
 
 
 @dataclass
@@ -123,6 +125,10 @@ class RunConfig:
     measure_every: int = number(0, least=0)
     checkpoint_every: int = number(1000, least=1)
     keep_checkpoints: int = number(3, least=1)
+    # A step with a number that is NaN or infinite changes nothing. Then "stop"; or "skip" it, and stop after
+    # 10 in a row; or "roll_back", after 10 in a row, to the last checkpoint, from where pictures come in
+    # another order, with another key, and stop after 3 times.
+    on_nan: str = choice("stop", ("stop", "skip", "roll_back"))
     profile: str = ""  # a folder for a trace of some steps and a page that sums it up
     allow_config_change: bool = False  # continue a run although its configuration differs
 
@@ -134,6 +140,8 @@ FREE_ON_RESUME = frozenset(
         "data.path",  # the same dataset may have moved; its fingerprint is checked instead
         "data.threads",
         "data.cache",
+        "data.skip_corrupt",  # a run that met a damaged record has stopped, and used none
+        "run.on_nan",  # likewise
         "run.steps",
         "run.log_every",
         "run.sample_every",

@@ -22,6 +22,7 @@ import simplejpeg
 from jaxtyping import Int32, Int64, Integer, UInt8
 
 from xgan_jax.config import DataConfig
+from xgan_jax.data import salvage
 from xgan_jax.data.pictures import crop_resize, decode
 from xgan_jax.data.tfrecord import TFRecordSource, decode_bytes, decode_example
 
@@ -243,6 +244,16 @@ def open_pictures(data: DataConfig, domain: str, split: str) -> PictureSource:
             f"{missing[0]} is missing ({len(missing)} of {len(files)} files of the split {split!r}): "
             "copy or prepare the dataset again."
         )
+    records = _sound(files) if data.skip_corrupt else _complete(files)
+    return PictureSource(records, stored, data.size, data.crop, f"{folder}, split {split}")
+
+
+def _complete(files: dict[Path, int]) -> TFRecordSource:
+    """The records of {file: their number}.
+
+    Raises:
+      ValueError: a file has another number.
+    """
     records = TFRecordSource(list(files))
     for (path, expected), found in zip(files.items(), records.lengths, strict=True):
         if found != expected:
@@ -250,7 +261,12 @@ def open_pictures(data: DataConfig, domain: str, split: str) -> PictureSource:
                 f"{path} has {found} records, but dataset_info.json says {expected}: it was cut or belongs "
                 "to another dataset; copy or prepare it again."
             )
-    return PictureSource(records, stored, data.size, data.crop, f"{folder}, split {split}")
+    return records
+
+
+def _sound(files: dict[Path, int]) -> TFRecordSource:
+    """As many records, of which each that is damaged is replaced by the next good one."""
+    return TFRecordSource(list(files), salvage.entries(files))
 
 
 def digests(data: DataConfig) -> dict[str, dict[str, str]]:

@@ -19,7 +19,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from jaxtyping import Int64
 
-_HEADER = struct.Struct("<QI")
+HEADER = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
 
 Value = bytes | str | int | float | Sequence[bytes | str | int | float]
@@ -90,19 +90,19 @@ def _index(descriptor: int, path: str) -> Int64[np.ndarray, "n 2"]:
     # `or`: a file of 0 bytes is no record file but an interrupted copy, and fails on its first header.
     while at < end or not entries:
         where = f"{path}: record {len(entries)} at byte {at}"
-        header = os.pread(descriptor, _HEADER.size, at)
-        if len(header) < _HEADER.size:
+        header = os.pread(descriptor, HEADER.size, at)
+        if len(header) < HEADER.size:
             raise CorruptRecordError(
-                f"{where}: the file ends inside the record's header ({end - at} of {_HEADER.size} bytes); "
+                f"{where}: the file ends inside the record's header ({end - at} of {HEADER.size} bytes); "
                 "copy or prepare it again."
             )
-        length, crc = _HEADER.unpack(header)
+        length, crc = HEADER.unpack(header)
         if masked_crc32c(header[:8]) != crc:
             raise CorruptRecordError(
                 f"{where}: the record's length does not match its checksum (damaged, compressed, or no "
                 "TFRecord file); copy or prepare it again."
             )
-        start = at + _HEADER.size
+        start = at + HEADER.size
         # Compared with the file before anything is read or allocated, however long it claims to be.
         if start + length + _CRC.size > end:
             raise CorruptRecordError(
@@ -121,8 +121,11 @@ class TFRecordSource:
     from many threads. It can be pickled: the files are then opened again and must not have changed.
     """
 
-    def __init__(self, paths: Sequence[str | os.PathLike[str]]):
-        """Makes the index.
+    def __init__(
+        self, paths: Sequence[str | os.PathLike[str]], entries: Int64[np.ndarray, "n 3"] | None = None
+    ):
+        """Makes the index, unless `entries` are given: the number of the file, and offset and length of the
+        payload in it, of each record (`salvage.entries`).
 
         Raises:
           ValueError: no paths. CorruptRecordError, FileNotFoundError: as `read_index`.
@@ -132,10 +135,18 @@ class TFRecordSource:
         self._paths = [os.fspath(path) for path in paths]
         self._open()
         self._stamps = [self._stamp(shard) for shard in range(len(self._paths))]
+        self._entries = self._all_entries() if entries is None else entries
+
+    def _all_entries(self) -> Int64[np.ndarray, "n 3"]:
         indexes = [_index(fd, path) for fd, path in zip(self._descriptors, self._paths, strict=True)]
-        self.lengths = [len(index) for index in indexes]  # records in each file
-        shards = np.repeat(np.arange(len(indexes)), self.lengths)
-        self._entries = np.column_stack([shards, np.concatenate(indexes)])
+        shards = np.repeat(np.arange(len(indexes)), [len(index) for index in indexes])
+        return np.column_stack([shards, np.concatenate(indexes)])
+
+    @property
+    def lengths(self) -> list[int]:
+        """Records in each file."""
+        counts: list[int] = np.bincount(self._entries[:, 0], minlength=len(self._paths)).tolist()
+        return counts
 
     def _open(self) -> None:
         self._descriptors: list[int] = []
@@ -196,9 +207,10 @@ class TFRecordSource:
         data = os.pread(self._descriptors[shard], length + _CRC.size, offset)
         payload = data[:length]
         if len(data) < length + _CRC.size or masked_crc32c(payload) != _CRC.unpack(data[length:])[0]:
-            record = i % len(self) - sum(self.lengths[:shard])
+            in_shard = self._entries[self._entries[:, 0] == shard, 1]
+            record = np.unique(in_shard[in_shard < offset]).size
             raise self._changed(shard) or CorruptRecordError(
-                f"{self._paths[shard]}: record {record} at byte {offset - _HEADER.size}: the content does "
+                f"{self._paths[shard]}: record {record} at byte {offset - HEADER.size}: the content does "
                 "not match its checksum, the file is damaged; copy or prepare it again."
             )
         return payload
