@@ -1,7 +1,11 @@
-"""What a person sees of the steps: a line now and then, the same numbers in files, and the first bad one."""
+"""What a person sees of the steps: a line now and then, the same numbers in files, and what is not finite."""
 
+import dataclasses
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,10 +19,42 @@ from xgan_jax.training.metrics import MetricWriter
 from xgan_jax.training.step import Metrics
 
 QUIET = 20.0  # seconds after which a line says that steps are made, where there is no terminal
+# Steps in a row that are NaN or infinite, at which a run stops or goes back, by `config.run.on_nan`.
+TOO_MANY = {"stop": 1, "skip": 10, "roll_back": 10}
+BACK = 3  # times that a run goes back
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """The steps of a run that changed nothing, because a number was NaN or infinite: how many, how many of
+    them the last ones in a row, and how often the run went back for them. Checkpoints keep it."""
+
+    total: int = 0
+    in_a_row: int = 0
+    went_back: int = 0
+
+    @staticmethod
+    def of(position: Mapping[str, Any]) -> "Skipped":
+        """What the "data" item of a checkpoint says; nothing, in those of runs that did not count."""
+        return Skipped(**position.get("skipped", {}))
+
+    def after(self, finite: bool) -> "Skipped":
+        """With one more step."""
+        if finite:
+            return dataclasses.replace(self, in_a_row=0)
+        return dataclasses.replace(self, total=self.total + 1, in_a_row=self.in_a_row + 1)
+
+    def back(self) -> "Skipped":
+        """When the run has gone back."""
+        return Skipped(self.total, 0, self.went_back + 1)
 
 
 class NonFiniteError(FloatingPointError):
     """A loss or gradient became NaN or infinite; the message names it and the last checkpoint."""
+
+    def __init__(self, message: str, skipped: Skipped):
+        super().__init__(message)
+        self.skipped = skipped
 
 
 class Clock:
@@ -60,11 +96,19 @@ class Clock:
 class Log:
     """The metrics of calls of the step, fetched one call late, while the device is at work on the next."""
 
-    def __init__(self, config: Config, start: int, writer: MetricWriter | None, checkpoints: Checkpoints):
-        """`writer`: None on processes that write nothing."""
+    def __init__(
+        self,
+        config: Config,
+        start: int,
+        writer: MetricWriter | None,
+        checkpoints: Checkpoints,
+        skipped: Skipped,
+    ):
+        """`writer`: None on processes that write nothing. `skipped`: before step `start`."""
         self._run = config.run
         rate = states.learning_rate(config, "generator")
         self._rate = rate if callable(rate) else lambda _: rate
+        self.skipped = skipped
         self._images = config.run.batch_size * len(config.data.domains)
         self._writer, self._checkpoints = writer, checkpoints
         self._calls: list[tuple[int, Metrics]] = []  # made since the last look at their metrics
@@ -87,7 +131,7 @@ class Log:
         """A call was made, whose last step is number `done`.
 
         Raises:
-          NonFiniteError: in a call before it, whose metrics it was time to look at.
+          NonFiniteError: too many, in calls before it whose metrics it was time to look at.
         """
         if self._calls and self._calls[-1][0] % self._run.log_every == 0:
             self.look()
@@ -103,9 +147,9 @@ class Log:
         """Whether all calls since the last look were finite, and numbers for the log.
 
         Raises:
-          NonFiniteError: one was not.
+          NonFiniteError: as many in a row as `config.run.on_nan` does not allow were not.
         """
-        self._raise_if_not_finite()
+        self._count_not_finite()
         if not self._calls:
             return
         done, metrics = self._calls[-1]
@@ -116,6 +160,10 @@ class Log:
         del scalars["finite"]
         scalars["learning_rate"] = float(self._rate(done - 1))  # of this step: it is of the steps before
         numbers, speed = self._clock.report(done, self._run.steps, self._images)
+        if self._run.on_nan != "stop":
+            scalars = {name: value for name, value in scalars.items() if np.isfinite(value)}
+            numbers["skipped_steps"] = self.skipped.total
+            speed += f", {self.skipped.total} steps skipped" if self.skipped.total else ""
         self._say(line(done, self._run.steps, scalars, speed))
         if self._writer is not None:
             self._writer.write_scalars(done, scalars | numbers)
@@ -125,23 +173,39 @@ class Log:
         say(text)
         self._said = time.perf_counter()
 
-    def _raise_if_not_finite(self) -> None:
-        all_finite = jax.device_get([metrics["finite"] for _, metrics in self._calls])
-        for (done, metrics), finite in zip(self._calls, all_finite, strict=True):
-            wrong = np.flatnonzero(np.atleast_1d(finite) != 1)
-            if wrong.size == 0:
-                continue
-            first = int(wrong[0])
-            values = {name: np.atleast_1d(v)[first] for name, v in jax.device_get(metrics).items()}
-            bad = sorted(name for name, value in values.items() if not np.isfinite(value))
-            self._checkpoints.wait()
-            steps = self._checkpoints.steps()
-            saved = f"the checkpoint of step {steps[-1]} is good" if steps else "no checkpoint yet"
-            raise NonFiniteError(
-                f"step {done - np.size(finite) + 1 + first}: {', '.join(bad)} is NaN or infinite; {saved} "
-                "and nothing was saved after it. "
-                "Lower --config.optimizer.learning_rate or the weight of that term, and run again."
-            )
+    def _count_not_finite(self) -> None:
+        for (done, metrics), finite in zip(self._calls, self._finite(), strict=True):
+            for place, good in enumerate(finite):
+                self.skipped = self.skipped.after(bool(good))
+                if not good:
+                    self._tell_of(done - finite.size + 1 + place, metrics, place)
+
+    def _finite(self) -> list[np.ndarray]:
+        """Of each call, whether its steps were."""
+        fetched = jax.device_get([metrics["finite"] for _, metrics in self._calls])
+        return [np.atleast_1d(finite) == 1 for finite in fetched]
+
+    def _tell_of(self, step: int, metrics: Metrics, place: int) -> None:
+        """Says what was not finite in a step, the one at `place` of its call.
+
+        Raises:
+          NonFiniteError: it is one too many in a row.
+        """
+        values = {name: np.atleast_1d(v)[place] for name, v in jax.device_get(metrics).items()}
+        bad = ", ".join(sorted(name for name, value in values.items() if not np.isfinite(value)))
+        in_a_row = self.skipped.in_a_row
+        if in_a_row < TOO_MANY[self._run.on_nan]:
+            self._say(f"step {step}: {bad} is NaN or infinite; it is skipped ({in_a_row} in a row)")
+            return
+        self._checkpoints.wait()
+        steps = self._checkpoints.steps()
+        saved = f"the checkpoint of step {steps[-1]} is good" if steps else "no checkpoint yet"
+        before = f", as in the {in_a_row - 1} steps before it" if in_a_row > 1 else ""
+        raise NonFiniteError(
+            f"step {step}: {bad} is NaN or infinite{before}; {saved} and nothing was saved after it. "
+            "Lower --config.optimizer.learning_rate or the weight of that term, and run again.",
+            self.skipped,
+        )
 
     def close(self) -> None:
         """Removes the bar."""

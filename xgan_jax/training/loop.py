@@ -1,6 +1,7 @@
 """The loop around the step: batches in, states on; now and then it looks, draws, measures and saves."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import time
@@ -17,7 +18,7 @@ from xgan_jax.progress import say
 from xgan_jax.runs import folder
 from xgan_jax.runs.checkpoint import newest_whole
 from xgan_jax.runs.state import TrainState
-from xgan_jax.training.log import Log
+from xgan_jax.training.log import BACK, Log, NonFiniteError, Skipped
 from xgan_jax.training.metrics import RunWriter
 from xgan_jax.training.profile import Profile
 from xgan_jax.training.samples import Best, Samples
@@ -37,14 +38,28 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> TrainState:
 
     Raises:
       ValueError: configuration or data are not usable, or differ from those of the run so far.
-      NonFiniteError: a term became NaN or infinite.
+      NonFiniteError: a term became NaN or infinite, more often than `config.run.on_nan` allows.
       MachineError: the disk or the memory failed; the message names the last good checkpoint.
       Stopped: SIGTERM or Ctrl-C; the state was saved.
     """
     configs.validate(config)
     workdir = Path(workdir)
-    with folder.held(workdir), _what_is_saved(workdir), contextlib.ExitStack() as opened:
-        run = start(config, workdir, opened)
+    with folder.held(workdir), _what_is_saved(workdir):
+        skipped: Skipped | None = None
+        while True:
+            try:
+                return _train(config, workdir, skipped)
+            except NonFiniteError as error:
+                if config.run.on_nan != "roll_back" or error.skipped.went_back == BACK:
+                    raise
+                skipped = error.skipped.back()
+                say(f"{error}\ngoing back, time {skipped.went_back} of {BACK} ...")
+
+
+def _train(config: Config, workdir: Path, skipped: Skipped | None) -> TrainState:
+    """From the newest checkpoint to the end; `skipped`: of a run that goes back."""
+    with contextlib.ExitStack() as opened:
+        run = start(config, workdir, opened, skipped)
         if run.step >= config.run.steps:
             say(f"{workdir} has its {config.run.steps} steps already: nothing to train.")
             return run.state
@@ -63,7 +78,8 @@ def _what_is_saved(workdir: Path) -> Iterator[None]:
         step = newest_whole(workdir / "checkpoints")
         left = "nothing was saved yet" if step is None else f"the checkpoint of step {step} is good"
         goes_on = "it begins anew" if step is None else "it goes on from there"
-        raise faults.MachineError(f"{fault.what}: {fault.do}; {left}, and {goes_on}.") from error
+        said = str(fault).removesuffix(".")
+        raise faults.MachineError(f"{said}; {left}, and {goes_on}.") from error
 
 
 class _Launch:
@@ -95,7 +111,7 @@ class _Launch:
                 config.run.compute_dtype,
             )
         self.log = opened.enter_context(
-            contextlib.closing(Log(config, run.step, self.writer, run.checkpoints))
+            contextlib.closing(Log(config, run.step, self.writer, run.checkpoints, run.skipped))
         )
 
     def go_on(self) -> TrainState:
@@ -141,12 +157,15 @@ class _Launch:
             return
         self.log.look()
         paused = time.perf_counter()
-        position = self.run.about | {"iterator": self.run.feed.position()}
+        position = self.run.about | {
+            "iterator": self.run.feed.position(),
+            "skipped": dataclasses.asdict(self.log.skipped),
+        }
         if self.samples is not None and sample:
             self.samples.draw(state, done)
         if self.best is not None and measure:
             self.best.measure(state, done, position, self.writer)
-        if save:
+        if last or stop or (save and not self.log.skipped.in_a_row):  # a run goes back to before its trouble
             self.save(state, done, position)
         self.log.paused(time.perf_counter() - paused)
 

@@ -22,6 +22,7 @@ from xgan_jax.runs.checkpoint import Checkpoints
 from xgan_jax.runs.state import TrainState
 from xgan_jax.training import sharding
 from xgan_jax.training.feed import Counts, Feed
+from xgan_jax.training.log import Skipped
 from xgan_jax.training.profile import CALLS, matrix_product_rate
 from xgan_jax.training.step import make_step
 
@@ -42,13 +43,17 @@ class Start:
     feed: Feed
     state: TrainState
     step: int
+    skipped: Skipped
 
 
-def start(config: Config, workdir: Path, opened: contextlib.ExitStack) -> Start:
+def start(
+    config: Config, workdir: Path, opened: contextlib.ExitStack, went_back: Skipped | None = None
+) -> Start:
     """Begins the run in `workdir`, or takes it up at its newest undamaged checkpoint.
 
     What has to be closed at the run's end, however it ends, is put on `opened`. The run's own files are
-    written when nothing can be refused any more.
+    written when nothing can be refused any more. A run that `went_back` has another key and another order of
+    its pictures from there.
 
     Raises:
       ValueError: configuration or data are not usable, or differ from those of the run so far.
@@ -72,6 +77,7 @@ def start(config: Config, workdir: Path, opened: contextlib.ExitStack) -> Start:
     opened.enter_context(contextlib.closing(checkpoints))
     found = checkpoints.latest_good()
     everywhere = sharding.replicated(mesh)
+    skipped = Skipped()
     if found is None:
         folder.write_config(workdir, config)
         state = jax.jit(lambda: states.create(method, config), out_shardings=everywhere)()
@@ -83,8 +89,16 @@ def start(config: Config, workdir: Path, opened: contextlib.ExitStack) -> Start:
         _take_up(config, workdir, found, position, feed)
         folder.write_config(workdir, config)
         checkpoints.set_aside_after(found)
+        skipped = Skipped.of(position)
         say(f"continuing from step {found}")
-    return Start(config, workdir, method, mesh, abstract, counts, about, checkpoints, feed, state, found or 0)
+    if went_back is not None:
+        other_key = jax.jit(jax.random.fold_in, out_shardings=everywhere)
+        skipped, state = went_back, state.replace(key=other_key(state.key, went_back.went_back))
+    feed.reorder(skipped.went_back)
+    step = found or 0
+    return Start(
+        config, workdir, method, mesh, abstract, counts, about, checkpoints, feed, state, step, skipped
+    )
 
 
 def _check_devices(config: Config) -> None:
