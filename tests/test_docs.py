@@ -1,4 +1,5 @@
-"""The method that `docs/adding_a_method.md` shows is whole: it trains as it stands there."""
+"""What pages say is so: the method of `docs/adding_a_method.md` trains as it stands there, and the tests of
+`docs/reliability.md` exist."""
 
 import importlib
 import re
@@ -38,3 +39,16 @@ def test_the_documented_method_trains(records: Path, tmp_path: Path, monkeypatch
     for direction, of in trained.params["generator"].items():
         assert np.abs(of["matrix"] - before["generator"][direction]["matrix"]).max() > 0
     assert {"face2anime.png", "anime2face.png"} <= set(evaluate(tmp_path / "run", count=2)["written"])
+
+
+def test_every_promise_has_its_test() -> None:
+    """Each row of `docs/reliability.md` names a test that is there, and whether it is a slow one."""
+    page = (PAGE.parent / "reliability.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("|") and "::" in line]
+    assert len(rows) >= 28
+    for row in rows:
+        ((slow, path, name),) = re.findall(r"\| (s )?`(tests/[\w/]+\.py)::(\w+)` \|", row)
+        source = (PAGE.parents[1] / path).read_text()
+        found = re.search(rf"((?:^@.*\n)*(?:^    .*\n|^\)\n)*)^def {name}\(", source, re.MULTILINE)
+        assert found, f"{path} has no {name}"
+        assert ("mark.slow" in found[1]) == bool(slow), name

@@ -548,6 +548,40 @@ def test_killed_in_the_middle_and_repeated(tmp_path, capsys):
     assert contents(out) == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
+def test_ten_kills_and_the_same_dataset(tmp_path):
+    """At random moments, from before the first picture to the last rename."""
+    face, anime = write(tmp_path / "a", pngs(30)), write(tmp_path / "b", pngs(40, start=50))
+    out = tmp_path / "out"
+    program = f"""if True:
+        import time
+        from xgan_jax.data import prepare, records
+        read = records.read
+        def slow(data):
+            time.sleep(0.03)
+            return read(data)
+        records.read = slow
+        domains = {{"face": {str(face)!r}, "anime": {str(anime)!r}}}
+        prepare.prepare(domains, {str(out)!r}, size={SIZE}, workers=1)
+    """
+    random, kills = np.random.default_rng(), 0
+    while kills < 10:
+        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL) as process:
+            try:
+                process.wait(random.uniform(0.3, 4))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+            else:
+                assert process.returncode == 0
+                shutil.rmtree(out)
+        assert not out.exists() or (out / "report.json").exists()
+    prepare({"face": str(face), "anime": str(anime)}, out, size=SIZE, workers=1)
+    prepare({"face": str(face), "anime": str(anime)}, tmp_path / "whole", size=SIZE, workers=1)
+    assert contents(out) == contents(tmp_path / "whole")
+    assert not (tmp_path / "out.partial").exists()
+
+
 def test_a_failure_leaves_nothing_behind(tmp_path):
     good = write(tmp_path / "a", pngs(3))
     bad = write(tmp_path / "b", {"x.jpg": b"no picture", "y.jpg": b""})

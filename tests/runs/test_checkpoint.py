@@ -177,3 +177,43 @@ def test_another_configuration_is_told_from_damage(tmp_path: Path, wanted: Train
     (where / "1" / MANIFEST).unlink()
     with pytest.raises(CheckpointError, match=r"no undamaged checkpoint .*training cannot be read"):
         restore(where, wanted)
+
+
+def test_a_hundred_flipped_bits_are_found(tmp_path: Path) -> None:
+    """Anywhere in a checkpoint, its manifest included."""
+    folder = save(tmp_path / "run", 1) / "1"
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+    ends = np.cumsum([path.stat().st_size for path in files])
+    random = np.random.default_rng(0)
+    assert damage(folder) is None
+    for place in random.choice(ends[-1] * 8, 100, replace=False):
+        at, bit = divmod(int(place), 8)
+        number = int(np.searchsorted(ends, at, side="right"))
+        path, whole = files[number], files[number].read_bytes()
+        content = bytearray(whole)
+        content[at - int(ends[number])] ^= 1 << bit  # counted from the file's end
+        path.write_bytes(bytes(content))
+        assert damage(folder) is not None, f"bit {bit} of byte {at} ({path})"
+        path.write_bytes(whole)
+    assert damage(folder) is None
+
+
+@pytest.mark.parametrize(("saved_on", "restored_on"), [(1, 8), (8, 1), (4, 8)])
+def test_any_number_of_devices_restores_the_same_bits(
+    tmp_path: Path, saved_on: int, restored_on: int
+) -> None:
+    def replicated(devices: int) -> jax.sharding.NamedSharding:
+        mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("data",))
+        return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+    random = jax.tree.map(lambda x: jax.random.normal(jax.random.key(x.size), x.shape), state().params)
+    whole = state().replace(params=random)
+    checkpoints = Checkpoints(tmp_path / "run")
+    checkpoints.save(jax.device_put(whole, replicated(saved_on)), 7, {"iterator": 7})
+    checkpoints.close()
+    checkpoints = Checkpoints(tmp_path / "run", create=False)
+    restored, _ = checkpoints.restore(jax.eval_shape(lambda: whole), 7, replicated(restored_on))
+    checkpoints.close()
+    for a, b in zip(jax.tree.leaves(restored.params), jax.tree.leaves(random), strict=True):
+        assert len(a.sharding.device_set) == restored_on
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,50 @@
+"""Readers of files that others made: whatever stands in them, only documented errors, in bounded memory.
+
+`tests/fuzz.py` damages sound files at random, in a process whose memory is limited: a reader that takes
+what a file asks for fails there. The seed is printed with what fails.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# By kind: inputs in the default suite and in the slow one, and MB by which memory may grow.
+KINDS = {
+    "records": (3_000, 100_000, 50),
+    "salvage": (1_000, 30_000, 50),
+    "examples": (20_000, 430_000, 50),
+    "pictures": (6_000, 100_000, 800),
+    "weights": (4_000, 100_000, 100),
+}
+MOST = 4 << 30  # bytes of addresses that a fuzzed reader may have
+
+
+def fuzz(kind: str, count: int, seed: int, grown: int) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("fuzz.py")), kind, str(count), str(seed)]
+    ended = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MOST, MOST)),
+    )
+    assert ended.returncode == 0, ended.stderr[-5000:]
+    read, refused, mb = map(int, ended.stdout.split())
+    assert read + refused == count and refused > count // 4, "most damage is found"
+    assert mb < grown
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_files_are_read_or_refused(kind: str) -> None:
+    fuzz(kind, KINDS[kind][0], 0, KINDS[kind][2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_damaged_files_are_read_or_refused(kind: str) -> None:
+    fuzz(kind, KINDS[kind][1], int(np.random.default_rng().integers(1, 2**31)), KINDS[kind][2])
