@@ -45,7 +45,7 @@ TABLE = [
     (of_system(errno.EIO), "/disk/x: the disk does not answer as it should", 1),
     (of_system(errno.ESTALE), "/disk/x: the network disk was mounted anew", 1),
     (of_system(errno.EMFILE), "/disk/x: too many files are open: allow more with `ulimit -n 4096`", 1),
-    (of_system(errno.EPIPE, None), "whoever read what is printed has stopped", 141),
+    (of_system(errno.EPIPE, None), "xgan translate: whoever read what is printed has stopped", 141),
     (of_system(errno.EUCLEAN), "/disk/x: Structure needs cleaning", 1),
     (MemoryError(), "this machine's memory does not suffice: lower --batch-size.", 1),
     (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."), "lower --batch-size.", 1),
@@ -131,6 +131,14 @@ def test_every_command_of_xgan_says_it(
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"xgan {command}: the following arguments are required")
+    for misspelt, meant in (("--otput=x", "did you mean --output?"), ("x", f"see xgan {command} --help.")):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*XGAN[command], misspelt])
+        (line,) = capsys.readouterr().err.splitlines()
+        assert ended.value.code == 2 and line.startswith(
+            f"xgan {command}: the argument {misspelt!r} is unknown"
+        )
+        assert line.endswith(meant.replace("--output", "--out") if "--out" in XGAN[command] else meant)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The `xgan` command: prepare, translate, neighbours, interpolate, mix-style and convert."""
 
 import argparse
+import difflib
 import functools
 import sys
 from collections.abc import Callable, Sequence
@@ -106,13 +107,23 @@ Discriminators that are there come along.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand and returns the exit status, one of `faults`."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.exit(faults.INPUT, f"xgan {args.command}: {_unknown(unknown[0], args)}\n")
     return faults.run(f"xgan {args.command}", functools.partial(_run, args))
 
 
 def _run(args: argparse.Namespace) -> None:
     with faults.writing(vars(args).get("out") or args.output):
         args.run(args)
+
+
+def _unknown(argument: str, args: argparse.Namespace) -> str:
+    options = [f"--{name.replace('_', '-')}" for name in vars(args)]
+    near = difflib.get_close_matches(argument.partition("=")[0], options, 1)
+    meant = f"did you mean {near[0]}?" if near else f"see xgan {args.command} --help."
+    return f"the argument {argument!r} is unknown: {meant}"
 
 
 class _Parser(argparse.ArgumentParser):

@@ -100,7 +100,7 @@ def writing(folder: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None:
+        if error.errno not in (None, errno.EPIPE) and error.filename is None:
             error.filename = os.fspath(folder)
         raise
 
