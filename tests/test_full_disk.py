@@ -100,13 +100,6 @@ def test_other_commands_on_a_full_disk(run: Path, records: Path, disk: Path, tmp
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_measuring_on_a_full_disk(run: Path, disk: Path) -> None:
-    """Grids fit, the page of the measures does not."""
-    mount("-t", "tmpfs", "-o", "size=400K", "disk", str(disk))
-    status, (line,) = said("eval.py", f"--workdir={run}", f"--out={disk / 'out'}", "--metrics=embedding,kid")
-    assert status in (0, 1) and ("the disk is full" in line or "left out" in line)
-
-
 def test_every_command_on_a_disk_that_can_only_be_read(
     run: Path, records: Path, disk: Path, tmp_path: Path
 ) -> None:
