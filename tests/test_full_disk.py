@@ -17,6 +17,10 @@ SMALL = """--config.data.size=32 --config.networks.width=0.125 --config.networks
     --config.networks.discriminator_width=0.25 --config.run.batch_size=8 --config.run.checkpoint_every=4
     --config.run.sample_every=4 --config.run.log_every=2 --config.run.samples=2"""
 TRAIN = ["train.py", "--config", "configs/quickstart.py", *SMALL.split()]
+# Compiled in a moment; a checkpoint takes 600 KiB.
+SIMPLE = """--config configs/regression.py --config.data.size=32 --config.networks.width=0.125
+    --config.run.batch_size=8 --config.run.checkpoint_every=4 --config.run.sample_every=4
+    --config.run.log_every=2 --config.run.samples=2 --config.run.steps=40 --config.run.keep_checkpoints=99"""
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="mounts disks, as root may")]
 
 
@@ -60,19 +64,18 @@ def run(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
-@pytest.mark.parametrize("size", ["4K", "400K", "1400K", "2300K", "4M"])
+@pytest.mark.parametrize("size", ["4K", "400K", "1M", "3M"])
 def test_training_on_a_full_disk(size: str, records: Path, disk: Path) -> None:
     """Whatever it is that does not fit any more; with space again, the same command goes on."""
     mount("-t", "tmpfs", "-o", f"size={size}", "disk", str(disk))
-    options = ["--config.run.steps=40", "--config.run.keep_checkpoints=99"]
-    command = [*TRAIN, f"--workdir={disk / 'run'}", f"--config.data.path={records}", *options]
+    command = ["train.py", *SIMPLE.split(), f"--workdir={disk / 'run'}", f"--config.data.path={records}"]
     status, (line,) = said(*command)
     assert status == 1 and line.startswith(
         f"train.py: {disk / 'run'}: the disk is full: free some space, then give"
     )
     there = sorted(int(path.name) for path in (disk / "run/checkpoints").glob("*") if path.name.isdigit())
     left = f"the checkpoint of step {there[-1]} is good" if there else "nothing was saved yet"
-    assert left in line and bool(there) == (size in ("2300K", "4M"))
+    assert left in line and bool(there) == (size == "3M")
     mount("-o", "remount,size=60M", str(disk))
     assert said(*command) == (0, [])
 
@@ -108,9 +111,8 @@ def test_every_command_on_a_disk_that_can_only_be_read(
     every["train.py"] = [*TRAIN, f"--workdir={disk / 'out'}", f"--config.data.path={records}"]
     for name, command in every.items():
         status, (line,) = said(*command)
-        assert (
-            status == 2 and line.startswith(f"{name}: {disk}") and line.endswith(": choose another folder.")
-        )
+        assert status == 2 and line.startswith(f"{name}: {disk}")
+        assert line.endswith((": choose another folder.", ": choose another --out."))
 
 
 def test_a_full_cache_of_compiled_programs_is_one_warning(run: Path, records: Path, disk: Path) -> None:

@@ -13,18 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-# By kind: inputs in the default suite and in the slow one, and MB by which memory may grow.
+# By kind: inputs in the default suite and in the slow one, MB by which memory may grow, and the least part
+# that is refused (what can be salvaged of records mostly can).
 KINDS = {
-    "records": (3_000, 100_000, 50),
-    "salvage": (1_000, 30_000, 50),
-    "examples": (20_000, 430_000, 50),
-    "pictures": (6_000, 100_000, 800),
-    "weights": (4_000, 100_000, 100),
+    "records": (3_000, 60_000, 50, 0.25),
+    "salvage": (1_000, 30_000, 50, 0.05),
+    "examples": (20_000, 430_000, 50, 0.25),
+    "pictures": (6_000, 100_000, 800, 0.25),
+    "weights": (4_000, 40_000, 100, 0.25),
 }
 MOST = 4 << 30  # bytes of addresses that a fuzzed reader may have
 
 
-def fuzz(kind: str, count: int, seed: int, grown: int) -> None:
+def fuzz(kind: str, count: int, seed: int, grown: int, least: float) -> None:
     command = [sys.executable, str(Path(__file__).with_name("fuzz.py")), kind, str(count), str(seed)]
     ended = subprocess.run(
         command,
@@ -35,16 +36,18 @@ def fuzz(kind: str, count: int, seed: int, grown: int) -> None:
     )
     assert ended.returncode == 0, ended.stderr[-5000:]
     read, refused, mb = map(int, ended.stdout.split())
-    assert read + refused == count and refused > count // 4, "most damage is found"
+    assert read + refused == count and refused > least * count
     assert mb < grown
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_files_are_read_or_refused(kind: str) -> None:
-    fuzz(kind, KINDS[kind][0], 0, KINDS[kind][2])
+    count, _, grown, least = KINDS[kind]
+    fuzz(kind, count, 0, grown, least)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_damaged_files_are_read_or_refused(kind: str) -> None:
-    fuzz(kind, KINDS[kind][1], int(np.random.default_rng().integers(1, 2**31)), KINDS[kind][2])
+    _, count, grown, least = KINDS[kind]
+    fuzz(kind, count, int(np.random.default_rng().integers(1, 2**31)), grown, least)

@@ -51,17 +51,10 @@ def test_memory_that_grows_is_seen() -> None:
 
 @pytest.mark.slow
 def test_a_short_soak(tmp_path: Path) -> None:
-    """10,000 steps from within; and two minutes, undisturbed and under three kills."""
-    options = [
-        "--folder",
-        str(tmp_path),
-        "--minutes",
-        "2",
-        "--kills",
-        "3",
-        "--json",
-        str(tmp_path / "soak.json"),
-    ]
+    """10,000 steps from within; and half a minute, undisturbed and under three kills."""
+    options = (
+        f"--folder {tmp_path} --minutes 0.5 --kills 3 --save-seconds 5 --json {tmp_path}/soak.json".split()
+    )
     command = [sys.executable, str(ROOT / "benchmarks" / "soak.py"), *options]
     subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
     figures = json.loads((tmp_path / "soak.json").read_text())
@@ -70,4 +63,4 @@ def test_a_short_soak(tmp_path: Path) -> None:
     assert len(steady["open_files"]) == 1 and steady["compiled_after_the_first_step"] == 0
     assert killed["kills"] == 3 and killed["launches"] == 4
     assert figures["same_bits"]
-    assert figures["share_of_saving"] < 0.02 and figures["undisturbed_goodput"] > 0.9
+    assert figures["share_of_saving"] < 0.1 and figures["undisturbed_goodput"] > 0.7

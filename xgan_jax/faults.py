@@ -77,6 +77,7 @@ def run(command: str, work: Callable[[], object]) -> int:
 
     A fault of this program comes with its traceback; `XGAN_TRACEBACK=1` shows that of every fault.
     """
+    logging.basicConfig(format="%(message)s")  # before a library's first warning chooses another form
     _quieten_libraries()
     try:
         status = _exit_status(work)
