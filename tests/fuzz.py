@@ -1,7 +1,7 @@
 """Feeds a reader of files with damaged ones: `python tests/fuzz.py KIND COUNT SEED`; started by test_fuzz.py.
 
-Prints how many of them were read, how many refused, and by how many MB memory grew. What is raised beside the
-documented errors ends it.
+Its memory is limited: a reader that takes what a file asks for fails here. Prints how many of them were read,
+how many refused, and by how many MB memory grew. What is raised beside the documented errors ends it.
 """
 
 import io
@@ -24,6 +24,7 @@ from xgan_jax.data.tfrecord import CorruptRecordError, TFRecordSource, decode_by
 from xgan_jax.torch_weights import read_torch
 
 FIXTURES = Path(__file__).parent / "fixtures"
+MOST = 4 << 30  # bytes of addresses
 NUMBERS = (0, 1, 127, 128, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
 
 
@@ -131,6 +132,7 @@ def kinds() -> dict[str, tuple[list[bytes], Callable[[bytes, Path], None], type[
 
 
 def main(kind: str, count: int, seed: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MOST, MOST))
     logging.disable()
     sound, read, refusal = kinds()[kind]
     random = np.random.default_rng(seed)
