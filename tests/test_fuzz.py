@@ -14,11 +14,11 @@ import pytest
 # By kind: inputs in the default suite and in the slow one, MB by which memory may grow, and the least part
 # that is refused (what can be salvaged of records mostly can).
 KINDS = {
-    "records": (3_000, 60_000, 50, 0.25),
-    "salvage": (1_000, 30_000, 50, 0.05),
-    "examples": (20_000, 430_000, 50, 0.25),
-    "pictures": (6_000, 100_000, 800, 0.25),
-    "weights": (4_000, 40_000, 100, 0.25),
+    "records": (3_000, 30_000, 50, 0.25),
+    "salvage": (1_000, 15_000, 50, 0.05),
+    "examples": (20_000, 200_000, 50, 0.25),
+    "pictures": (6_000, 50_000, 800, 0.25),
+    "weights": (4_000, 20_000, 100, 0.25),
 }
 
 
