@@ -52,9 +52,8 @@ def test_memory_that_grows_is_seen() -> None:
 @pytest.mark.slow
 def test_a_short_soak(tmp_path: Path) -> None:
     """10,000 steps from within; and a third of a minute, undisturbed and under two kills."""
-    options = (
-        f"--folder {tmp_path} --minutes 0.5 --kills 3 --save-seconds 5 --json {tmp_path}/soak.json".split()
-    )
+    options = ["--folder", str(tmp_path), "--json", str(tmp_path / "soak.json")]
+    options += ["--minutes", "0.3", "--kills", "2", "--save-seconds", "5"]
     command = [sys.executable, str(ROOT / "benchmarks" / "soak.py"), *options]
     subprocess.run(command, env=os.environ | {"XLA_FLAGS": ""}, check=True)  # on one device
     figures = json.loads((tmp_path / "soak.json").read_text())

@@ -72,6 +72,7 @@ def test_counting() -> None:
     assert Skipped.of({"iterator": None}) == Skipped(), "runs of before did not count"
 
 
+@pytest.mark.slow
 def test_healthy_runs_have_the_same_bits_and_numbers_whatever_on_nan_says(
     records: Path, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_ten_in_a_row_stop(records: Path, tmp_path: Path, monkeypatch: pytest.Mo
         loop.train(config_of(records, "skip", log_every=5), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_goes_back_and_takes_another_way(
     records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +140,7 @@ def test_a_run_goes_back_and_takes_another_way(
     assert position["skipped"] == {"total": 10, "in_a_row": 0, "went_back": 1}
 
 
+@pytest.mark.slow
 def test_after_three_times_back_it_stops(
     records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
