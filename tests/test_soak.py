@@ -58,7 +58,7 @@ def test_a_short_soak(tmp_path: Path) -> None:
     subprocess.run(command, env=os.environ | {"XLA_FLAGS": ""}, check=True)  # on one device
     figures = json.loads((tmp_path / "soak.json").read_text())
     steady, killed = figures["steady"], figures["disturbed"]
-    assert steady["mb_per_1000_steps"] < 1
+    assert steady["mb_per_1000_steps"] < 3  # a step keeps nothing, a save (one in 1,000) some of Orbax's
     assert len(steady["open_files"]) == 1 and steady["compiled_after_the_first_step"] == 0
     assert killed["kills"] == 2 and killed["launches"] == 3
     assert figures["same_bits"]
