@@ -10,7 +10,7 @@ import google_crc32c
 import numpy as np
 from jaxtyping import Int64, UInt8, UInt32
 
-from xgan_jax.data.tfrecord import HEADER, CorruptRecordError, masked_crc32c
+from xgan_jax.data.tfrecord import HEADER, CorruptRecordError, masked, masked_crc32c
 
 LOST = (-1, -1)
 _BLOCK = 1 << 20  # bytes that are looked at together
@@ -98,8 +98,8 @@ def _is_whole(descriptor: int, start: int, length: int) -> bool:
     checksum = google_crc32c.Checksum()
     for at in range(start, start + length, _BLOCK):
         checksum.update(os.pread(descriptor, min(_BLOCK, start + length - at), at))
-    found = _masked(np.array([int.from_bytes(checksum.digest(), "big")], np.uint32))[0]
-    return int(found) == int.from_bytes(os.pread(descriptor, 4, start + length), "little")
+    found = masked(int.from_bytes(checksum.digest(), "big"))
+    return bool(found == int.from_bytes(os.pread(descriptor, 4, start + length), "little"))
 
 
 def _next_header(descriptor: int, at: int, end: int) -> int:
@@ -120,13 +120,8 @@ def _headers(block: UInt8[np.ndarray, "n"]) -> list[int]:
     for k in range(8):
         crc = _TABLE[(crc ^ block[k : k + n]) & 0xFF] ^ (crc >> 8)
     stored = sum((block[8 + k : 8 + k + n].astype(np.uint32) << (8 * k) for k in range(4)), np.uint32(0))
-    places: list[int] = np.flatnonzero(_masked(~crc) == stored).tolist()
+    places: list[int] = np.flatnonzero(masked(~crc) == stored).tolist()
     return places
-
-
-def _masked(crc: UInt32[np.ndarray, "n"]) -> UInt32[np.ndarray, "n"]:
-    """As `masked_crc32c`, of checksums."""
-    return ((crc >> 15) | (crc << 17)) + np.uint32(0xA282EAD8)
 
 
 def _table() -> UInt32[np.ndarray, "256"]:

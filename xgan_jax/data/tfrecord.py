@@ -31,7 +31,11 @@ class CorruptRecordError(ValueError):
 
 def masked_crc32c(data: bytes) -> int:
     """The checksum TFRecords store: CRC32C, rotated by 15 bits, plus a constant, modulo 2^32."""
-    crc: int = google_crc32c.value(data)
+    return int(masked(google_crc32c.value(data)))
+
+
+def masked(crc: Any) -> Any:
+    """CRC32C as TFRecords store it; of an int, or of each of an array's uint32."""
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
