@@ -5,15 +5,18 @@ What is tested of runs with it holds for every method: `tests/test_recipes.py` d
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from xgan_jax import losses as formulas
+from xgan_jax import method as methods
 from xgan_jax.config import Config, DataConfig, OptimizerConfig, RunConfig
-from xgan_jax.method import Method, Terms
+from xgan_jax.method import Method, Moment, Terms
 from xgan_jax.xgan import Networks as XGANNetworks
 from xgan_jax.xgan import Weights as XGANWeights
 
@@ -118,3 +121,23 @@ def xgan_config(records: Path | str, norm: str = "instance", **run) -> Config:
     data = DataConfig(path=str(records), size=32, shift=2, colour=0.1)
     optimizer = OptimizerConfig(learning_rate=1e-3)
     return Config("xgan", networks, XGANWeights(), data, optimizer, RunConfig(batch_size=8, **run))
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, where: Callable[[Moment], jax.Array]) -> None:
+    """One term of the small method is NaN at the moments for which `where` is true."""
+    sound_load = methods.load
+
+    def load(config: Config):
+        method = sound_load(config)
+        sound = method.losses
+
+        def losses(player, now):
+            terms = sound(player, now)
+            if player == "generator":
+                terms.losses["semantic/face2anime"] += jnp.where(where(now), jnp.nan, 0.0)
+            return terms
+
+        method.losses = losses
+        return method
+
+    monkeypatch.setattr(methods, "load", load)

@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from small import small_config, xgan_config
+from small import poison, small_config, xgan_config
 
 from xgan_jax import config as configs
 from xgan_jax import method as methods
@@ -205,23 +205,7 @@ def test_not_finite_stops_with_the_name_of_the_term(
     workdir = tmp_path / "run"
     loop.train(run_config(records, run__steps=5), workdir)
     good = bits(workdir, 5)
-    reconstruction = methods.load
-
-    def poisoned(config: Config):
-        method = reconstruction(config)
-        sound = method.losses
-
-        def losses(player, now):
-            terms = sound(player, now)
-            if player == "generator":
-                bad = jax.numpy.where(now.step == 7, jax.numpy.nan, 0.0)
-                terms.losses["semantic/face2anime"] += bad
-            return terms
-
-        method.losses = losses
-        return method
-
-    monkeypatch.setattr(methods, "load", poisoned)
+    poison(monkeypatch, lambda now: now.step == 7)
     with pytest.raises(NonFiniteError, match=r"step 8: .*semantic/face2anime.* checkpoint of step 5"):
         loop.train(run_config(records, run__checkpoint_every=100), workdir)
     monkeypatch.undo()

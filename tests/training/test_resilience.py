@@ -13,9 +13,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from small import small_config
+from small import poison, small_config
 
-from xgan_jax import method as methods
 from xgan_jax.config import Config
 from xgan_jax.runs.checkpoint import Checkpoints
 from xgan_jax.training import feed, log, loop
@@ -30,26 +29,6 @@ STEPS = 24
 def config_of(records: Path, on_nan: str = "stop", **run) -> Config:
     settings = {"steps": STEPS, "log_every": 1, "sample_every": 24, "checkpoint_every": 4, "samples": 2}
     return small_config(records, on_nan=on_nan, **(settings | run))
-
-
-def poison(monkeypatch: pytest.MonkeyPatch, where) -> None:
-    """One term of the small method is NaN at the moments for which `where` is true."""
-    sound_load = methods.load
-
-    def load(config: Config):
-        method = sound_load(config)
-        sound = method.losses
-
-        def losses(player, now):
-            terms = sound(player, now)
-            if player == "generator":
-                terms.losses["semantic/face2anime"] += jax.numpy.where(where(now), jax.numpy.nan, 0.0)
-            return terms
-
-        method.losses = losses
-        return method
-
-    monkeypatch.setattr(methods, "load", load)
 
 
 def in_steps(first: int, last: int):
@@ -210,7 +189,7 @@ def test_a_process_whose_reader_hangs_ends(records: Path, tmp_path: Path) -> Non
         sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
         import jax
         from pathlib import Path
-        from small import small_config
+        from small import poison, small_config
         from xgan_jax.data import pipeline
         from xgan_jax.training import feed
         feed.SAID, feed.STALLED = 0.5, 1.0
