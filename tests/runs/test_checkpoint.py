@@ -74,6 +74,17 @@ def test_a_run_can_be_called_anything(tmp_path: Path, name: str) -> None:
         assert data == {"iterator": 3}
 
 
+def test_a_run_can_be_reached_by_any_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    ways = ("../a", "./b/../c", "../link/d", "../link/../e", "..//here/./f", "g/")
+    for way in ways:
+        assert restore(save(Path(way), 3), state())[1] == {"iterator": 3}
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("3"))
+    assert found == ["a/3", "e/3", "here/c/3", "here/d/3", "here/f/3", "here/g/3"]
+
+
 def test_a_run_that_reads_like_a_pattern_takes_nothing_of_its_neighbour(tmp_path: Path) -> None:
     """The neighbour's is the same step, of other arrays, and `[ab]` and `*` match its name."""
     checkpoints = Checkpoints(tmp_path / "a")

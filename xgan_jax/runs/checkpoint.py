@@ -155,7 +155,7 @@ def _shapes_on_disk(folder: Path) -> Shapes:
     """
     with _reading(folder):
         json.loads((folder / "_METADATA").read_text())
-        base = {"driver": "file", "path": f"{folder}/"}
+        base = {"driver": "file", "path": f"{folder.resolve()}/"}  # TensorStore takes no ".."
         store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
         names = [key for key in store.list().result() if key.endswith(b"/.zarray")]
         reads = [store.read(name) for name in names]
