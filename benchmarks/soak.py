@@ -15,6 +15,7 @@ saving (what the loop waits for).
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -241,6 +242,14 @@ def steadiness(watched: list[dict[str, float]]) -> dict[str, Any]:
     }
 
 
+def rates(steps: list[Event]) -> tuple[float, float]:
+    """Steps a second, in the slowest tenth of a run and in the fastest."""
+    ends = steps[:: max(1, len(steps) // 10)]
+    pairs = itertools.pairwise(ends)
+    found = [(after.step - before.step) / (after.at - before.at) for before, after in pairs]
+    return min(found), max(found)
+
+
 # --- The soak --------------------------------------------------------------------------------------------
 
 
@@ -354,14 +363,15 @@ def soak(arguments: argparse.Namespace) -> dict[str, Any]:
     def watched() -> Iterator[Any]:
         events = work.undisturbed("watched", arguments.steps, 1000)
         steps = [event for event in events if event.kind == "step"]
-        rate = (steps[-1].step - steps[0].step) / (steps[-1].at - steps[0].at)
-        yield {"rate": rate} | steadiness(json.loads((work.folder / "watched.json").read_text()))
+        yield {"rates": rates(steps)} | steadiness(json.loads((work.folder / "watched.json").read_text()))
 
     steady = remembered(parts, f"watched {arguments.steps}", watched())
-    print(f"{arguments.steps} steps at {steady['rate']:.0f}/s: {steady}", flush=True)
-    rate = steady["rate"]
-    save_every = max(EVERY, round(rate * arguments.save_seconds / EVERY) * EVERY)
-    steps = max(save_every, round(rate * 60 * arguments.minutes / save_every) * save_every)
+    slow, fast = steady["rates"]
+    print(f"{arguments.steps} steps at {slow:.0f} to {fast:.0f}/s: {steady}", flush=True)
+    # Machines are not steady: as many steps as fill the time at the fastest, and saves often enough at the
+    # slowest.
+    save_every = max(EVERY, int(slow * arguments.save_seconds / EVERY) * EVERY)
+    steps = max(save_every, round(fast * 60 * arguments.minutes / save_every) * save_every)
 
     def whole() -> Iterator[Any]:
         began = time.monotonic()
@@ -377,6 +387,7 @@ def soak(arguments: argparse.Namespace) -> dict[str, Any]:
         "steady": steady,
         "steps": steps,
         "save_every": save_every,
+        "seconds_between_saves": undisturbed["seconds"]["productive"] / (steps / save_every),
         "undisturbed": undisturbed,
         "disturbed": disturbed,
         "same_bits": undisturbed["hash"] == disturbed["hash"],
@@ -393,7 +404,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10_000, help="of the run that is watched")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--save-seconds", type=float, default=30.0, help="about so long between checkpoints")
+    parser.add_argument("--save-seconds", type=float, default=30.0, help="the longest between checkpoints")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--json", help="where to write the figures")
     for name in ("journal", "workdir", "watch"):

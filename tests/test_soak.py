@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.soak import Event, account, steadiness
+from benchmarks.soak import Event, account, rates, steadiness
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,6 +47,12 @@ def test_memory_that_grows_is_seen() -> None:
     watched = [{"step": s, "mb": 100 + s / 500, "files": 9, "compiled": 4} for s in range(0, 4001, 250)]
     assert steadiness(watched)["mb_per_1000_steps"] == 2
     assert steadiness([w | {"compiled": i} for i, w in enumerate(watched)])["compiled_after_the_first_step"]
+
+
+def test_a_machine_of_two_speeds() -> None:
+    slow = [Event("step", step / 100, step) for step in range(20, 1001, 20)]
+    fast = [Event("step", 10 + (step - 1000) / 200, step) for step in range(1020, 2001, 20)]
+    assert rates([*slow, *fast]) == pytest.approx((100, 200))
 
 
 @pytest.mark.slow

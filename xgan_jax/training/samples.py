@@ -11,7 +11,6 @@ from jax.experimental import multihost_utils
 from xgan_jax.config import Config
 from xgan_jax.data import pipeline
 from xgan_jax.evaluation import grid
-from xgan_jax.evaluation.measures import RunningKid
 from xgan_jax.method import Method
 from xgan_jax.progress import say
 from xgan_jax.runs.checkpoint import CheckpointError, Checkpoints
@@ -78,6 +77,9 @@ class Best:
         Raises:
           ValueError: a domain has too few test pictures.
         """
+        # Here, for the measures import much (SciPy among it) that a run without them need not wait for.
+        from xgan_jax.evaluation.measures import RunningKid
+
         self._kid = RunningKid(config, method) if jax.process_index() == 0 else None
         self._checkpoints = opened.enter_context(contextlib.closing(Checkpoints(workdir / "best", keep=1)))
         self._checkpoints.set_aside_after(start)
