@@ -123,7 +123,7 @@ def test_a_part_is_counted_and_none_is_an_error(tmp_path):
     assert (attributes.row_without_picture, attributes.picture_without_row) == ("000006.jpg", "extra.png")
     assert rule(source).endswith("; 1 pictures in no split went to train")
     write(tmp_path / "none", lists() | {"img_align_celeba/0.png": "x"})
-    with pytest.raises(ValueError, match=r"list_attr_celeba.txt names none of the pictures, 0 of its 6 rows"):
+    with pytest.raises(ValueError, match=r"list_eval_partition.txt names none of the pictures, 0 of its 6"):
         open_source(str(tmp_path / "none"))
 
 
@@ -141,3 +141,31 @@ def test_litter_is_no_list(tmp_path):
     litter = {"__MACOSX/list_attr_celeba.txt": "\0", ".ipynb_checkpoints/list_attr_celeba.csv": "a,b\n"}
     files = lists() | pictures("img_align_celeba/", "jpg") | litter
     assert len(open_source(str(zipped(tmp_path / "a.zip", files))).tables) == 2
+
+
+def test_folders_are_splits_where_no_list_gives_them(tmp_path):
+    attributes = {"list_attr_celeba.txt": lists()["list_attr_celeba.txt"]}
+    train = pictures("train/", "jpg", 4)
+    test = {name.replace("train", "test"): "x" for name in list(pictures("train/", "jpg"))[4:]}
+    source = open_source(str(write(tmp_path / "a", attributes | train | test)))
+    assert rule(source) == "splits are those of test/, train/" and source.splits["test/000005.jpg"] == "test"
+    assert source.load("test/000006.jpg")[1] == {"Male": 1, "Young": -1}
+    listed = open_source(str(write(tmp_path / "b", lists() | train | test)))
+    assert rule(listed) == "splits are CelebA's own (list_eval_partition.txt)"
+
+
+def test_a_list_beside_two_domains_is_for_the_pictures_that_it_names(tmp_path):
+    other = dict.fromkeys(["trainB/b1.jpg", "testB/b2.jpg"], "x")
+    files = pictures("trainA/", "jpg", 4) | {"testA/000005.jpg": "x"} | other
+    root = str(write(tmp_path, lists() | files))
+    one, other = open_source(root, half=0), open_source(root, half=1)
+    assert one.names[0] == "testA/000005.jpg" and one.columns == {"Male": "int64", "Young": "int64"}
+    assert one.splits["testA/000005.jpg"] == "test" and rule(one) == "splits are those of trainA/, testA/"
+    assert other.names == ["testB/b2.jpg", "trainB/b1.jpg"] and other.columns == {} and other.tables == []
+
+
+def test_other_labels_stand_beside_those_of_the_lists(tmp_path):
+    own = {"img_align_celeba/attributes.csv": "file,hair\n000001.jpg,red\n"}
+    source = open_source(str(write(tmp_path, lists() | pictures("img_align_celeba/", "jpg") | own)))
+    assert source.load("000001.jpg")[1] == {"Male": -1, "Young": -1, "hair": "red"}
+    assert source.notes[0] == "3 labels from list_attr_celeba.txt, attributes.csv"

@@ -2,13 +2,13 @@
 of attributes (-1 or 1), landmarks (pixels of the aligned picture) and the official splits. Of the PNG version
 too they name .jpg files."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from xgan_jax.data.folders import Folder
-from xgan_jax.data.labels import Labels, join_tables, read_text
+from xgan_jax.data.labels import Met, read_text
 from xgan_jax.data.listing import Listing, is_litter
-from xgan_jax.data.matching import Matched, match
+from xgan_jax.data.matching import Matched, match, names_any
 from xgan_jax.data.tables import Row, Table, read_table
 from xgan_jax.data.text import decode_text
 from xgan_jax.data.zips import Zip
@@ -17,15 +17,6 @@ _PARTITION = "list_eval_partition"
 _LISTS = ("list_attr_celeba", "list_landmarks_align_celeba", _PARTITION)
 _SPLITS = {"0": "train", "1": "validation", "2": "test"}  # CelebA's README
 _PICTURES = "img_align_celeba"  # and img_align_celeba_png
-
-
-class Lists(NamedTuple):
-    """What CelebA's lists say of pictures: {picture: split}, notes on it, the list it is from, and labels."""
-
-    splits: dict[str, str]
-    split_notes: list[str]
-    split_tables: list[Matched]
-    labels: Labels
 
 
 def find_pictures(where: Path) -> Path | None:
@@ -54,27 +45,47 @@ def is_celeba(listing: Listing) -> bool:
     return any(part.startswith(_PICTURES) for name in listing.names[:1] for part in name.split("/")[:-1])
 
 
-def read_lists(place: Folder | Zip, listing: Listing, inside: str, encoding: str | None) -> Lists | None:
-    """What the lists in `place` or beside it say of the pictures `inside` a folder of it; None without lists.
-    `listing` keeps only these pictures.
+class Lists:
+    """CelebA's lists in a folder or zip, or beside it.
 
     Raises:
-      ValueError: a list is damaged, or names none of the pictures.
+      ValueError: one is damaged.
     """
-    tables = [table for stem in _LISTS if (table := _find_table(place, listing, stem, encoding)) is not None]
-    listing.keep(inside)
-    if not tables:
-        return None
-    met = [(table, *match(table, listing.names, str(place.where))) for table in tables]
-    labels = join_tables([m for m in met if not _is_partition(m[0])], listing.names, "CelebA's own lists")
-    for table, rows, matched in met:
-        if _is_partition(table):
-            return Lists(*_read_splits(table, rows), [matched], labels)
-    return Lists({}, [], [], labels)
 
+    def __init__(self, place: Folder | Zip, listing: Listing, encoding: str | None) -> None:
+        """`listing` has all pictures of `place`."""
+        self._where, self._names = str(place.where), listing.names
+        found = {stem: _find_table(place, listing, stem, encoding) for stem in _LISTS}
+        self._tables = {stem: table for stem, table in found.items() if table is not None}
 
-def _is_partition(table: Table) -> bool:
-    return _PARTITION in Path(table.origin).name
+    def splits(self, names: Sequence[str]) -> tuple[dict[str, str], list[str], list[Matched]]:
+        """{picture: split} of the pictures `names`, notes on it, and the list that it is from; all empty
+        without one.
+
+        Raises:
+          ValueError: it names none of the pictures, or another split.
+        """
+        for table, rows, matched in self._met(names, [_PARTITION]):
+            return *_read_splits(table, rows), [matched]
+        return {}, [], []
+
+    def labels(self, names: Sequence[str]) -> list[Met]:
+        """The lists that have labels of the pictures `names`.
+
+        Raises:
+          ValueError: one names none of the pictures.
+        """
+        return self._met(names, [stem for stem in _LISTS if stem != _PARTITION])
+
+    def _met(self, names: Sequence[str], stems: Sequence[str]) -> list[Met]:
+        tables = [self._tables[stem] for stem in stems if stem in self._tables]
+        return [(t, *match(t, names, self._where)) for t in tables if not self._is_of_others(t, names)]
+
+    def _is_of_others(self, table: Table, names: Sequence[str]) -> bool:
+        """Whether a list is for other pictures of the place, as trainA's where trainB is meant."""
+        meant = set(names)
+        others = [name for name in self._names if name not in meant]
+        return bool(others) and not names_any(table, names) and names_any(table, others)
 
 
 def _read_splits(table: Table, rows: dict[str, Row]) -> tuple[dict[str, str], list[str]]:

@@ -14,6 +14,7 @@ from xgan_jax.data.text import decode_text
 from xgan_jax.data.zips import Zip
 
 RESERVED = {"image", "file_name", "labelled"}  # features that every record has, or may have
+Met = tuple[Table, dict[str, Row], Matched]  # a table, {picture: its row}, and how many met
 
 
 @dataclass
@@ -36,12 +37,11 @@ class Labels:
         return values
 
 
-def read_attributes(place: Folder | Zip, listing: Listing, encoding: str | None) -> Labels:
-    """Labels from every `attributes.csv`: its first column names files relative to the CSV.
+def find_attributes(place: Folder | Zip, listing: Listing, encoding: str | None) -> list[Met]:
+    """Every `attributes.csv`: its first column names files relative to the CSV.
 
     Raises:
-      ValueError: it is no table that can be read, names none of the pictures beside it, or one of its labels
-        has a name that is taken.
+      ValueError: it is no table that can be read, or names none of the pictures beside it.
     """
     tables = []
     for name in listing.ignored:
@@ -53,7 +53,7 @@ def read_attributes(place: Folder | Zip, listing: Listing, encoding: str | None)
         below = [n.removeprefix(prefix) for n in listing.names if n.startswith(prefix)]
         rows, matched = match(table, below, f"{place.where}/{folder}")
         tables.append((table, {prefix + picture: row for picture, row in rows.items()}, matched))
-    return join_tables(tables, listing.names, "attributes.csv")
+    return tables
 
 
 def read_labels_file(path: str, names: Sequence[str], where: Path, encoding: str | None) -> Labels:
@@ -66,7 +66,7 @@ def read_labels_file(path: str, names: Sequence[str], where: Path, encoding: str
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist: --labels wants NAME=FILE.csv.")
     table = read_table(decode_text(Path(path).read_bytes(), path, encoding), path)
-    return join_tables([(table, *match(table, names, str(where)))], names, Path(path).name)
+    return join_tables([(table, *match(table, names, str(where)))], names)
 
 
 def read_text(place: Folder | Zip, name: str, encoding: str | None) -> str:
@@ -82,28 +82,28 @@ def read_text(place: Folder | Zip, name: str, encoding: str | None) -> str:
     return decode_text(data, f"{place.where}/{name}", encoding)
 
 
-def join_tables(
-    tables: Sequence[tuple[Table, dict[str, Row], Matched]], names: Sequence[str], origin: str
-) -> Labels:
-    """Typed labels of the pictures `names`, from tables that share or add columns, each with {picture: row}.
+def join_tables(tables: Sequence[Met], names: Sequence[str]) -> Labels:
+    """Typed labels of the pictures `names`, from tables that share or add columns.
 
     Raises:
-      ValueError: a label in `origin` has a name that is taken; two tables, or a number beyond all bounds, say
-        what cannot be.
+      ValueError: a label has a name that is taken; two tables, or a number beyond all bounds, say what cannot
+        be.
     """
     columns = list(dict.fromkeys(column for table, _, _ in tables for column in table.columns))
-    reserved = sorted(RESERVED & set(columns))
-    if reserved:
-        raise ValueError(f"a label in {origin} is called {reserved[0]!r}, which is taken: rename it.")
     merged: dict[str, dict[str, str]] = {}
     for table, rows, _ in tables:
+        if reserved := sorted(RESERVED & set(table.columns)):
+            raise ValueError(
+                f"a label in {table.origin} is called {reserved[0]!r}, which is taken: rename it."
+            )
         for picture, row in rows.items():
             _merge(merged.setdefault(picture, {}), table, picture, row)
     merged = {n: merged[n] for n in names if n in merged}
     labels = Labels(tables=[matched for _, _, matched in tables])
     if not merged:
         return labels
-    labels.notes.append(f"{len(columns)} labels from {origin}")
+    origins = dict.fromkeys(Path(table.origin).name for table, _, _ in tables)
+    labels.notes.append(f"{len(columns)} labels from {', '.join(origins)}")
     values = []
     for column in columns:
         cells = {picture: row.get(column, "") for picture, row in merged.items()}

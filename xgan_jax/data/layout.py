@@ -54,7 +54,7 @@ def find_splits(
             f"{path} is given for two domains, but holds no trainA and trainB (or train1 and train2): "
             "give each domain a folder of its own."
         )
-    found = {SPLITS[child.lower()]: child for child in children if child.lower() in SPLITS}
+    found = {SPLITS[child.lower()]: child for child in sorted(children) if child.lower() in SPLITS}
     if "train" not in found or len(found) == 1:
         return {}, []
     return _keep_splits(listing, base, found)

@@ -78,6 +78,12 @@ class Pictures:
         return self._indexes[rank]
 
 
+def names_any(table: Table, names: Sequence[str]) -> bool:
+    """Whether a row of a table names any of these pictures."""
+    pictures = Pictures(names)
+    return any(pictures.find(row.picture).names for row in table.rows)
+
+
 def match(
     table: Table, names: Sequence[str], place: str = "", *, all_need_rows: bool = True
 ) -> tuple[dict[str, Row], Matched]:

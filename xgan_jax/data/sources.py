@@ -11,10 +11,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from xgan_jax.data.celeba import find_pictures, is_celeba, read_lists
+from xgan_jax.data.celeba import Lists, find_pictures, is_celeba
 from xgan_jax.data.columns import Value
 from xgan_jax.data.folders import Folder
-from xgan_jax.data.labels import Labels, read_attributes, read_labels_file
+from xgan_jax.data.labels import Labels, find_attributes, join_tables, read_labels_file
 from xgan_jax.data.layout import SPLITS, find_splits, half_of_pair
 from xgan_jax.data.listing import Listing
 from xgan_jax.data.matching import Matched
@@ -130,9 +130,25 @@ def open_source(path: str, *, half: int | None = None, encoding: str | None = No
     place = Zip(where) if where.is_file() else Folder(where, parts)
     listing = place.listing()
     listing.check_any(path)
-    if is_celeba(listing):
-        lists = read_lists(place, listing, inside, encoding)
-        if lists is not None:
-            return Files(place, listing, *lists)
-    splits, notes = find_splits(listing, path, inside, half)
-    return Files(place, listing, splits, notes, (), read_attributes(place, listing, encoding))
+    lists = Lists(place, listing, encoding) if is_celeba(listing) else None
+    splits, notes, split_tables = _splits(listing, lists, path, inside, half)
+    tables = lists.labels(listing.names) if lists else []
+    tables += find_attributes(place, listing, encoding)
+    return Files(place, listing, splits, notes, split_tables, join_tables(tables, listing.names))
+
+
+def _splits(
+    listing: Listing, lists: Lists | None, path: str, inside: str, half: int | None
+) -> tuple[dict[str, str], list[str], list[Matched]]:
+    """{picture: split}, notes and tables, of CelebA's list where it gives any, else of folders. Only these
+    tell two domains apart. `listing` keeps what is meant."""
+    notes: list[str] = []
+    tables: list[Matched] = []
+    if lists is not None and half is None:
+        meant = [name for name in listing.names if name.startswith(inside)]
+        splits, notes, tables = lists.splits(meant)
+        if splits:
+            listing.keep(inside)
+            return splits, notes, tables
+    splits, more = find_splits(listing, path, inside, half)
+    return splits, notes + more, tables
