@@ -169,3 +169,34 @@ def test_other_labels_stand_beside_those_of_the_lists(tmp_path):
     source = open_source(str(write(tmp_path, lists() | pictures("img_align_celeba/", "jpg") | own)))
     assert source.load("000001.jpg")[1] == {"Male": -1, "Young": -1, "hair": "red"}
     assert source.notes[0] == "3 labels from list_attr_celeba.txt, attributes.csv"
+
+
+def test_what_lies_beside_the_aligned_pictures_is_named(tmp_path):
+    others = {"selfies/1.jpg": "x", "top.jpg": "x", "attributes.csv": "file,hair\n"}
+    source = open_source(str(write(tmp_path, lists() | pictures("img_align_celeba/", "jpg") | others)))
+    assert len(source.names) == COUNT and source.notes[:2] == [
+        "2 files outside img_align_celeba are not used, for example 'selfies/1.jpg': to use them give a "
+        "folder that holds them and no img_align_celeba",
+        "attributes.csv outside img_align_celeba is not used: put it there, or give it by --labels",
+    ]
+
+
+@pytest.mark.parametrize("form", ["CSV", "csv.zip"])
+def test_lists_in_capitals_or_packed_one_by_one(tmp_path, form):
+    root = write(tmp_path, pictures("img_align_celeba/", "jpg"))
+    for name, text in lists("csv").items():
+        if form == "CSV":
+            (root / name).with_suffix(".CSV").write_text(text)
+        else:
+            zipped(root / f"{name}.zip", {name: text})
+    source = open_source(str(root))
+    assert source.columns == {"Male": "int64", "Young": "int64"} and "test" in source.splits.values()
+    zipped(root / "list_landmarks_align_celeba.csv.zip", {"x.csv": "x"})
+    with pytest.raises(ValueError, match=r"list_landmarks_align_celeba.csv.zip holds no list_landmarks"):
+        open_source(str(root))
+
+
+def test_an_empty_folder_beside_the_zip_is_passed_over(tmp_path):
+    zipped(tmp_path / "img_align_celeba.zip", pictures("img_align_celeba/", "jpg"))
+    write(tmp_path, {"img_align_celeba/.DS_Store": "x"})
+    assert len(open_source(str(tmp_path)).names) == COUNT

@@ -3,6 +3,7 @@ of attributes (-1 or 1), landmarks (pixels of the aligned picture) and the offic
 too they name .jpg files."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from xgan_jax.data.folders import Folder
@@ -15,6 +16,7 @@ from xgan_jax.data.zips import Zip
 
 _PARTITION = "list_eval_partition"
 _LISTS = ("list_attr_celeba", "list_landmarks_align_celeba", _PARTITION)
+_KINDS = ("txt", "csv", "TXT", "CSV", "csv.zip", "txt.zip")  # Kaggle packs each list by itself
 _SPLITS = {"0": "train", "1": "validation", "2": "test"}  # CelebA's README
 _PICTURES = "img_align_celeba"  # and img_align_celeba_png
 
@@ -26,16 +28,30 @@ def find_pictures(where: Path) -> Path | None:
       ValueError: it holds the PNG version as it is downloaded, parts of a 7z archive, and nothing else.
     """
     folders = (where, where / "Img")
-    for folder in folders:
-        for name in (_PICTURES, f"{_PICTURES}.zip", f"{_PICTURES}_png", f"{_PICTURES}_png.zip"):
-            if (folder / name).exists():
-                return folder / name
+    names = (_PICTURES, f"{_PICTURES}.zip", f"{_PICTURES}_png", f"{_PICTURES}_png.zip")
+    found = [folder / name for folder in folders for name in names if (folder / name).exists()]
+    if found:
+        return next((path for path in found if not _is_empty(path)), found[0])
     for part in (part for folder in folders for part in sorted(folder.glob(f"{_PICTURES}*.7z*"))):
         raise ValueError(
             f"{part} is a 7z archive, which is not read: unpack it (`7z x`, of parts the first, .001) and "
             "give the folder again."
         )
     return None
+
+
+def name_others(given: Path, listing: Listing) -> None:
+    """Notes what a person might expect of the folder `given`, of which only the aligned pictures, those of
+    `listing`, are taken."""
+    taken, whole = listing.where.name, Folder(given).listing()
+    if others := [n for n in whole.names if not (given / n).is_relative_to(listing.where)]:
+        listing.notes.append(
+            f"{len(others):,} files outside {taken} are not used, for example {others[0]!r}: to use them "
+            f"give a folder that holds them and no {_PICTURES}"
+        )
+    for name in whole.ignored:
+        if name.lower().endswith("attributes.csv") and not (given / name).is_relative_to(listing.where):
+            listing.notes.append(f"{name} outside {taken} is not used: put it there, or give it by --labels")
 
 
 def is_celeba(listing: Listing) -> bool:
@@ -103,20 +119,39 @@ def _read_splits(table: Table, rows: dict[str, Row]) -> tuple[dict[str, str], li
     return splits, [f"splits are CelebA's own ({Path(table.origin).name})"]
 
 
+def _is_empty(path: Path) -> bool:
+    """Whether it is a folder with nothing in it, as unpacking leaves that did not begin."""
+    with suppress(OSError):  # whoever lists it says why not
+        return path.is_dir() and all(is_litter(inside.name) for inside in path.iterdir())
+    return False
+
+
 def _list_of(name: str) -> str:
     """Which of CelebA's lists a file is by its name, else ""."""
-    stem, _, kind = name.rpartition("/")[2].rpartition(".")
+    stem, _, kind = name.rpartition("/")[2].lower().rpartition(".")
     return stem if stem in _LISTS and kind in ("txt", "csv") and not is_litter(name) else ""
 
 
 def _find_table(place: Folder | Zip, listing: Listing, stem: str, encoding: str | None) -> Table | None:
-    header = ["partition"] if stem == _PARTITION else None
+    if any(_list_of(name) == stem for name in listing.ignored):
+        return _table_inside(place, listing, stem, encoding)
+    parents = (place.where.parent, *place.where.parents[1:2])
+    folders = [parent / part for parent in parents for part in ("", "Anno", "Eval")]
+    for path in (folder / f"{stem}.{kind}" for folder in folders for kind in _KINDS):
+        if path.suffix == ".zip" and path.is_file():
+            packed = Zip(path)
+            return _table_inside(packed, packed.listing(), stem, encoding)
+        if path.is_file():
+            return _read(decode_text(path.read_bytes(), str(path), encoding), str(path), stem)
+    return None
+
+
+def _table_inside(place: Folder | Zip, listing: Listing, stem: str, encoding: str | None) -> Table:
     for name in listing.ignored:
         if _list_of(name) == stem:
-            return read_table(read_text(place, name, encoding), f"{place.where}/{name}", header)
-    parents = (place.where.parent, *place.where.parents[1:2])
-    for folder in [parent / part for parent in parents for part in ("", "Anno", "Eval")]:
-        for path in (folder / f"{stem}.txt", folder / f"{stem}.csv"):
-            if path.is_file():
-                return read_table(decode_text(path.read_bytes(), str(path), encoding), str(path), header)
-    return None
+            return _read(read_text(place, name, encoding), f"{place.where}/{name}", stem)
+    raise ValueError(f"{place.where} holds no {stem}.csv: get it again.")
+
+
+def _read(text: str, origin: str, stem: str) -> Table:
+    return read_table(text, origin, ["partition"] if stem == _PARTITION else None)

@@ -30,6 +30,7 @@ class Listing:
     refused: list[tuple[str, str]] = field(default_factory=list)  # name, reason
     ignored: list[str] = field(default_factory=list)
     sizes: dict[str, tuple[int, ...]] = field(default_factory=dict)  # of a picture: bytes; in a zip, its CRC
+    notes: list[str] = field(default_factory=list)  # on what is not taken though it is there
 
     def add(self, name: str, size: int, *checksum: int) -> None:
         """A file of `size` bytes that can be read: a picture, unless its name or size says otherwise."""

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from xgan_jax.data.celeba import Lists, find_pictures, is_celeba
+from xgan_jax.data.celeba import Lists, find_pictures, is_celeba, name_others
 from xgan_jax.data.columns import Value
 from xgan_jax.data.folders import Folder
 from xgan_jax.data.labels import Labels, find_attributes, join_tables, read_labels_file
@@ -72,11 +72,11 @@ class Files:
         self.kind = place.kind
         self.names, self.refused, self.ignored = listing.names, listing.refused, listing.ignored
         self.splits, self.split_notes, self._split_tables = splits, split_notes, split_tables
-        self.place, self._sizes = place, listing.sizes
+        self.place, self._sizes, self._place_notes = place, listing.sizes, listing.notes
         self._take(labels)
 
     def _take(self, labels: Labels) -> None:
-        self._labels, self.columns, self.notes = labels, labels.columns, labels.notes
+        self._labels, self.columns, self.notes = labels, labels.columns, self._place_notes + labels.notes
         self.tables = [*self._split_tables, *labels.tables]
 
     def read_labels_file(self, path: str, encoding: str | None) -> None:
@@ -117,7 +117,8 @@ def open_source(path: str, *, half: int | None = None, encoding: str | None = No
     """
     if path.startswith("tfds:"):
         return TfdsRecords(path.removeprefix("tfds:"))
-    where, inside = locate(path, "a folder, a zip or tfds:NAME")
+    given, inside = locate(path, "a folder, a zip or tfds:NAME")
+    where = given
     if where.is_file() and not is_zip(where):
         raise ValueError(f"{where} is neither a folder nor an intact zip: give one of these.")
     parts: tuple[str, ...] = ("",)
@@ -130,6 +131,8 @@ def open_source(path: str, *, half: int | None = None, encoding: str | None = No
     place = Zip(where) if where.is_file() else Folder(where, parts)
     listing = place.listing()
     listing.check_any(path)
+    if celeba is not None:
+        name_others(given, listing)
     lists = Lists(place, listing, encoding) if is_celeba(listing) else None
     splits, notes, split_tables = _splits(listing, lists, path, inside, half)
     tables = lists.labels(listing.names) if lists else []
