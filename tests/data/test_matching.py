@@ -86,3 +86,12 @@ def test_none_and_several_are_refused():
         match(table(("0.png", "a")), ["x/0.png", "y/0.png"])
     with pytest.raises(ValueError, match=r"says two things of '0.png' \(lines 2 and 3\)"):
         match(table(("0.png", "a"), ("0.png", "b")), ["0.png"])
+
+
+def test_numbers_of_rows_are_no_file_names_beside_a_column_of_them():
+    pictures = ["0.png", "1.png"]
+    rows = [Row(2, "0", ["1.png"]), Row(3, "1", ["0.png"])]
+    with pytest.raises(ValueError, match=r"line 2: '0' in its first column and '1.png' in file name two"):
+        match(Table("a.csv", ["file"], rows), pictures)
+    for word, cell in (("0", "0.png"), ("0.png", "1.png"), ("0", "x.png"), ("0", "1")):
+        assert match(Table("a.csv", ["file"], [Row(2, word, [cell])]), pictures)[0].keys() == {"0.png"}

@@ -96,7 +96,8 @@ def match(
       all_need_rows: whether a picture without row is worth a warning.
 
     Raises:
-      ValueError: no row names a picture; a row can mean several; rows of one picture differ.
+      ValueError: no row names a picture; a row can mean several; rows of one picture differ; another column
+        names other pictures.
     """
     pictures = Pictures(names)
     meanings = [(pictures.find(row.picture), row) for row in table.rows]
@@ -109,6 +110,7 @@ def match(
         if not meaning.names or (ours and meaning.before and meaning.before not in ours):
             lost.append(row)
             continue
+        _check_columns(table, row, meaning, pictures)
         name = _only(meaning.names, row, table.origin)
         rank, first = found.setdefault(name, (meaning.rank, row))
         if rank < meaning.rank:
@@ -124,6 +126,19 @@ def match(
     counts = (len(table.rows), len(table.rows) - len(lost), len(names), len(found))
     rows = {name: row for name, (_, row) in found.items()}
     return rows, Matched(table.origin, *counts, first_lost, without)
+
+
+def _check_columns(table: Table, row: Row, meaning: Meaning, pictures: Pictures) -> None:
+    """Numbers of rows can be names without an extension: they are none beside a column of whole names."""
+    if looks_like_picture(row.picture):
+        return
+    for column, cell in zip(table.columns, row.cells, strict=True):
+        other = pictures.find(cell) if looks_like_picture(cell) else None
+        if other is not None and other.rank < 2 and set(meaning.names).isdisjoint(other.names):
+            raise ValueError(
+                f"{table.origin}, line {row.line}: {row.picture!r} in its first column and {cell!r} in "
+                f"{column} name two pictures: put the column of whole file names first, or remove the other."
+            )
 
 
 def _only(names: Sequence[str], row: Row, origin: str) -> str:
