@@ -95,3 +95,15 @@ def test_numbers_of_rows_are_no_file_names_beside_a_column_of_them():
         match(Table("a.csv", ["file"], rows), pictures)
     for word, cell in (("0", "0.png"), ("0.png", "1.png"), ("0", "x.png"), ("0", "1")):
         assert match(Table("a.csv", ["file"], [Row(2, word, [cell])]), pictures)[0].keys() == {"0.png"}
+
+
+def test_a_header_that_names_a_picture_is_none():
+    pictures = ["a.png", "b.png"]
+    with pytest.raises(
+        ValueError, match=r"a.csv has no header, its first line is that of 'a.png': put a line"
+    ):
+        match(Table("a.csv", ["black"], [Row(2, "b", ["red"])], "a"), pictures)
+    both = [Row(2, "a", ["red"]), Row(3, "b", ["red"])]
+    assert (
+        match(Table("a.csv", ["hair"], both, "a"), pictures)[1].rows_matched == 2
+    )  # the picture has its row

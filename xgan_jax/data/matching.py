@@ -97,7 +97,7 @@ def match(
 
     Raises:
       ValueError: no row names a picture; a row can mean several; rows of one picture differ; another column
-        names other pictures.
+        names other pictures; the header names one.
     """
     pictures = Pictures(names)
     meanings = [(pictures.find(row.picture), row) for row in table.rows]
@@ -119,6 +119,7 @@ def match(
             raise ValueError(
                 f"{table.origin} says two things of {name!r} (lines {first.line} and {row.line}): remove one."
             )
+    _check_header(table, [name for name in names if name not in found])
     if not found:
         raise ValueError(_none_matched(table, names))
     first_lost = min(lost).picture if lost else None
@@ -126,6 +127,15 @@ def match(
     counts = (len(table.rows), len(table.rows) - len(lost), len(names), len(found))
     rows = {name: row for name, (_, row) in found.items()}
     return rows, Matched(table.origin, *counts, first_lost, without)
+
+
+def _check_header(table: Table, without: Sequence[str]) -> None:
+    """A header that calls a picture without row by its name is that row."""
+    if table.first and (named := Pictures(without).find(table.first).names):
+        raise ValueError(
+            f"{table.origin} has no header, its first line is that of {named[0]!r}: put a line such as "
+            f"file,hair before it; if it is the header, call its first column other than {table.first!r}."
+        )
 
 
 def _check_columns(table: Table, row: Row, meaning: Meaning, pictures: Pictures) -> None:

@@ -27,6 +27,7 @@ class Table(NamedTuple):
     origin: str  # for messages
     columns: list[str]
     rows: list[Row]
+    first: str = ""  # what the header calls the column of file names
 
 
 def read_table(text: str, origin: str, columns: Sequence[str] | None = None) -> Table:
@@ -47,13 +48,13 @@ def read_table(text: str, origin: str, columns: Sequence[str] | None = None) -> 
             f"{origin} is empty: it must have a header, and a file name and labels on each line."
         )
     if columns is not None and looks_like_picture(lines[0][1][0]):
-        header = ["file", *columns]
+        header = ["", *columns]
     else:
         header, lines = _header(lines, origin), lines[1:]
     rows = [_row(number, cells, len(header), origin) for number, cells in lines]
     if delimiter in (";", "\t"):
         _replace_decimal_commas(rows, len(header) - 1)
-    return Table(origin, header[1:], rows)
+    return Table(origin, header[1:], rows, header[0])
 
 
 def read_list(text: str, origin: str) -> Table:
