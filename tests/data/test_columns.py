@@ -51,6 +51,13 @@ def test_a_word_among_numbers_is_named():
     assert note == "the label age is read as text: 3 of its 4 values are numbers, but '2.png' has 'old'"
 
 
+def test_commas_that_may_be_anything_are_named():
+    for words in (["0,5", "1,5"], ["1,234", "987"], ["1,234,567", ""], [",5", "7,"]):
+        kind, _, note = column(*words)
+        assert kind == "text" and "read as text, for the comma that '0.png' has" in note
+    assert column("1,234", "a") == ("text", ["1,234", "a"], "")
+
+
 @pytest.mark.parametrize("word", ["inf", "-Infinity", "1e39"])
 def test_the_infinite_is_refused(word):
     with pytest.raises(ValueError, match=r"the label age of '1.png' is '.*', which is infinite"):

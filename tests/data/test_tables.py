@@ -104,6 +104,10 @@ def cells(text: str) -> list[list[str]]:
             ["w.png", "", ""],
         ]),
         ('file,a\nx.png,"1,500"\n', [["", "a"], ["x.png", "1,500"]]),  # thousands, or not: as it is
+        ("file;a\nx.png;1,234\ny.png;12,500\nz.png;7\n", [
+            ["", "a"], ["x.png", "1,234"], ["y.png", "12,500"], ["z.png", "7"]
+        ]),  # so too where a comma can be decimal
+        ("file\ta\nx.png\t1,234\ny.png\t0,500\n", [["", "a"], ["x.png", "1.234"], ["y.png", "0.500"]]),
         ("file\ta b\nx y.png\t1\n", [["", "a b"], ["x y.png", "1"]]),
         ("2\nMale Old \nx.jpg  1 -1\ny.jpg -1 1\n", [
             ["", "Male", "Old"], ["x.jpg", "1", "-1"], ["y.jpg", "-1", "1"]
@@ -137,6 +141,11 @@ def test_dialects(text, expected):
         ("file,hair\nx.png,a\n\ny.png\n", r"line 4 \(y.png\): it has 1 columns, the header 2"),
         ("file,hair\nx.png,a,b\n", r"line 2 \(x.png\): it has 3 columns, the header 2"),
         ("file,hair\n,a\n", "line 2: it names no picture"),
+        (
+            "file;a\nx.png;1.234\ny.png;7\n",
+            "a.csv: a has '1.234', and its points seem to part",
+        ),
+        ("file;a\nx.png;1.234.567\n", "a has '1.234.567', .* write 1234567,"),
         ('file,hair\nx.png,"a\ny.png,b\n', "line 2: a quoted word has no end"),
         ('file,hair\nx.png,"a\ny.png,"b"\n', "line 2: a quoted word has no end, or text behind its end"),
         ("2\nMale Young\nx.jpg 1 1\ny.jpg 1\n", r"line 4 \(y.jpg\): it has 2 columns, the header 3"),
@@ -161,3 +170,11 @@ def test_lists():
         Row(4, "a,b.png", []),
         Row(5, "#1.png", []),
     ]
+
+
+def test_points_that_may_part_thousands_are_named():
+    table = read_table("file;a\nx.png;1.234\ny.png;12.500\n", "a.csv")
+    assert [row.cells for row in table.rows] == [["1.234"], ["12.500"]]
+    assert table.notes == ["the label a has '1.234', read as a decimal number: write 1234 for thousands"]
+    for decimal in ("0.500", "1.2340", "1234"):
+        assert not read_table(f"file;a\nx.png;1.234\ny.png;7\nz.png;{decimal}\n", "a.csv").notes

@@ -14,6 +14,7 @@ UNKNOWN: dict[str, Value] = {"int64": 0, "float32": float("nan"), "text": ""}
 
 _WHOLE = re.compile(r"[+-]?\d{1,400}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_COMMAS = re.compile(r"[+-]?\d*(,\d+)+|[+-]?\d+,")  # decimal, of thousands, or between numbers
 _NO_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 
 
@@ -64,6 +65,11 @@ def is_value(label: Any, word: str) -> bool:
 def _mixed(
     label: str, words: Mapping[str, str], counts: Counter[str], numbers: Sequence[str], others: Sequence[str]
 ) -> str:
+    if others and all(_COMMAS.fullmatch(word) for word in others):
+        return (
+            f"the label {label} is read as text, for the comma that {_picture(words, others[0])!r} has in "
+            f"{others[0]!r} can be a decimal one, or part thousands or words: write numbers as 0.5 and 1234"
+        )
     given, numeric = counts.total() - counts[""], sum(counts[word] for word in numbers)
     if not 0 < numeric < given <= 2 * numeric:
         return ""

@@ -105,6 +105,8 @@ def join_tables(tables: Sequence[Met], names: Sequence[str]) -> Labels:
     origins = dict.fromkeys(Path(table.origin).name for table, _, _ in tables)
     labels.notes.append(f"{len(columns)} labels from {', '.join(origins)}")
     values = []
+    for table, _, _ in tables:
+        labels.notes += table.notes
     for column in columns:
         cells = {picture: row.get(column, "") for picture, row in merged.items()}
         kind, read, note = read_column(column, cells)

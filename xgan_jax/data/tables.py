@@ -10,6 +10,10 @@ from typing import NamedTuple
 
 _PICTURE = re.compile(r".*\.(jpe?g|jfif|png|webp|gif|bmp|tiff?|avif|hei[cf]|p[gp]m|tga|jp2)", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
+# What can be a number with separators of thousands, and one too small to have any.
+_COMMA_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+_POINT_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
+_BELOW_THOUSAND = re.compile(r"[+-]?\d{1,3}|nan|", re.IGNORECASE)
 _WITHOUT_POINT = re.compile(r"[+-]?\d+([eE][+-]?\d+)?|nan|", re.IGNORECASE)
 
 
@@ -28,6 +32,7 @@ class Table(NamedTuple):
     columns: list[str]
     rows: list[Row]
     first: str = ""  # what the header calls the column of file names
+    notes: Sequence[str] = ()  # where something else may be meant than is read
 
 
 def read_table(text: str, origin: str, columns: Sequence[str] | None = None) -> Table:
@@ -54,7 +59,8 @@ def read_table(text: str, origin: str, columns: Sequence[str] | None = None) -> 
     rows = [_row(number, cells, len(header), origin) for number, cells in lines]
     if delimiter in (";", "\t"):
         _replace_decimal_commas(rows, len(header) - 1)
-    return Table(origin, header[1:], rows, header[0])
+    notes = _check_points(rows, header[1:], origin) if delimiter == ";" else []
+    return Table(origin, header[1:], rows, header[0], notes)
 
 
 def read_list(text: str, origin: str) -> Table:
@@ -166,11 +172,35 @@ def _row(number: int, cells: list[str], width: int, origin: str) -> Row:
 
 
 def _replace_decimal_commas(rows: Sequence[Row], columns: int) -> None:
-    """In columns that hold nothing but numbers."""
+    """In columns that hold nothing but numbers, unless all their commas may be those of thousands."""
     for i in range(columns):
         with_comma = [row for row in rows if _DECIMAL_COMMA.fullmatch(row.cells[i])]
-        if with_comma and all(
+        if all(_COMMA_GROUPS.fullmatch(row.cells[i]) for row in with_comma):
+            continue
+        if all(
             _DECIMAL_COMMA.fullmatch(row.cells[i]) or _WITHOUT_POINT.fullmatch(row.cells[i]) for row in rows
         ):
             for row in with_comma:
                 row.cells[i] = row.cells[i].replace(",", ".")
+
+
+def _check_points(rows: Sequence[Row], columns: Sequence[str], origin: str) -> list[str]:
+    """Notes on columns whose points may be those of thousands, as where the comma is the decimal one. Beside
+    numbers below a thousand without any they are: decimals would be written alike."""
+    notes = []
+    for i, column in enumerate(columns):
+        words = dict.fromkeys(row.cells[i] for row in rows)
+        pointed = [word for word in words if _POINT_GROUPS.fullmatch(word)]
+        others = words.keys() - pointed
+        if not pointed or not all(_BELOW_THOUSAND.fullmatch(word) for word in others):
+            continue
+        first, plain = pointed[0], pointed[0].replace(".", "")
+        if any(re.search(r"\d", word) for word in others) or any(word.count(".") > 1 for word in pointed):
+            raise ValueError(
+                f"{origin}: {column} has {first!r}, and its points seem to part thousands: write {plain}, "
+                "and decimal numbers with other than three digits behind the point."
+            )
+        notes.append(
+            f"the label {column} has {first!r}, read as a decimal number: write {plain} for thousands"
+        )
+    return notes
