@@ -106,6 +106,21 @@ def test_sixteen_bits_are_scaled():
     assert image[0, :, 2].tolist() == [0, 0, 1, 1, 128, 255]
 
 
+def tiff(bits: int, photometric: int, pixels: bytes) -> bytes:
+    """Grey of 8x2 pixels."""
+    tags = {256: 8, 257: 2, 258: bits, 259: 1, 262: photometric, 273: 122, 277: 1, 278: 2, 279: len(pixels)}
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + pixels
+
+
+def test_grey_tiffs_mean_what_their_tags_say():
+    """Where zero is white, and where a pixel has 12 bits."""
+    ramp = np.array([0, 257, 32768, 65535] * 4, "<u2").tobytes()
+    assert decode(tiff(16, 1, ramp))[0, :4, 0].tolist() == [0, 1, 128, 255]
+    assert decode(tiff(16, 0, ramp))[0, :4, 0].tolist() == [255, 254, 127, 0]
+    assert decode(tiff(12, 1, bytes.fromhex("000fff") * 8))[0, :2, 0].tolist() == [0, 255]
+
+
 def test_pixels_without_a_range_are_refused():
     with pytest.raises(PictureError, match="mode F, whose range"):
         decode(saved(Image.fromarray(np.ones((20, 20), np.float32)), "tiff"))

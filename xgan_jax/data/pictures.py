@@ -30,6 +30,7 @@ IGNORED = "a colour profile that is broken or not for such pixels, ignored"
 MENDED = "a part of the file that touches no pixel is not as it should be"
 
 _CELEBA_WIDTH, _CELEBA_HEIGHT, _CELEBA_SIDE = 178, 218, 148
+_BITS, _PHOTOMETRIC = 258, 262  # TIFF tags
 _ALPHA = {"RGBA", "LA", "PA", "La", "RGBa"}
 _GREY = {"1", "L", "LA", "La"}
 _TO_RGB = {"P", "RGBX", "YCbCr", "HSV"}
@@ -293,6 +294,11 @@ def _sixteen_bits(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise PictureError("the pixels are 32-bit integers, whose range is not defined")
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_BITS) == (12,):
+        values = (values * 65535 + 2047) // 4095
+    if tags.get(_PHOTOMETRIC) == 0:  # white is zero, which Pillow heeds up to 8 bits
+        values = 65535 - values
     transparent = image.info.get("transparency")
     alpha = None if transparent is None else Image.fromarray(255 * (values != transparent).astype(np.uint8))
     return Image.fromarray(values.astype(np.uint16)), alpha
