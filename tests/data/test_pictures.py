@@ -302,6 +302,29 @@ def test_transparency_of_sixteen_bits():
     assert decode(data)[:, 0, 0].tolist() == [4] * 4 + [255] * 4
 
 
+def keyed(depth: int, colours: int, row: bytes, key: bytes) -> bytes:
+    """A PNG of 4 equal rows, one colour of which is transparent."""
+    header = struct.pack(">IIBBBBB", 4, 4, depth, colours, 0, 0, 0)
+    chunks = {b"IHDR": header, b"tRNS": key, b"IDAT": zlib.compress((b"\0" + row) * 4), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(name, content) for name, content in chunks.items())
+
+
+def test_a_transparent_colour_of_any_depth():
+    """Held against all bits, and none but those."""
+    for depth, row, key, left in (
+        (4, "7733", 7, 51),
+        (2, "a5", 2, 85),
+        (8, "09090303", 9, 3),
+        (1, "c0", 1, 0),
+    ):
+        image = decode(keyed(depth, 0, bytes.fromhex(row), struct.pack(">H", key)))
+        assert image[0, :, 0].tolist() == [255, 255, left, left], depth
+    colour, near = (0x1234, 0x5678, 0x9ABC), (0x1235, 0x5678, 0x9ABC)
+    row = struct.pack(">12H", *colour, *near, *colour, *near)
+    image = decode(keyed(16, 2, row, struct.pack(">3H", *colour)))
+    assert image[0].tolist() == [[255] * 3, [0x12, 0x56, 0x9A]] * 2
+
+
 def noise(kind: str) -> bytes:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     return encode(pixels, kind)

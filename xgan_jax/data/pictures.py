@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import simplejpeg
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageFile
 
 from xgan_jax.data import colour, exif, jpeg, kinds, png
 from xgan_jax.data.kinds import PictureError
@@ -180,7 +180,7 @@ def _read_jpeg(data: bytes, max_pixels: int) -> Decoded:
 
 def _read_png(data: bytes, max_pixels: int) -> Decoded:
     chunks = png.read(data)
-    base, alpha = _layers(_load(chunks.pixels, max_pixels))
+    base, alpha = _png_layers(chunks.pixels, max_pixels)
     tags = exif.parse(chunks.exif)
     found, ignored = png.profile(chunks.colours, base.mode)
     profile, remarks = _needed(found, None if chunks.colours else tags, base.mode)
@@ -287,6 +287,29 @@ def _layers(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     if mode in _TO_RGB:
         return image.convert("RGB"), None
     raise PictureError(f"the pixels are of Pillow's mode {mode}, whose range is not defined")
+
+
+def _png_layers(data: bytes, max_pixels: int) -> tuple[Image.Image, Image.Image | None]:
+    """`_layers` of a PNG. The colour that is transparent is one of the file's depth; Pillow holds it against
+    pixels of 8 bits."""
+    image, depth = _load(data, max_pixels), data[24]
+    key = image.info.get("transparency")
+    if key is not None and image.mode == "L":
+        image.info["transparency"] = key % 2**depth * {2: 85, 4: 17}.get(depth, 1)
+    elif key is not None and image.mode == "RGB" and depth == 16:
+        del image.info["transparency"]
+        high, low = np.asarray(image), np.asarray(_low_bytes(data))
+        same = (high == [value >> 8 for value in key]) & (low == [value & 255 for value in key])
+        return image, Image.fromarray(255 * (~same.all(-1)).astype(np.uint8))
+    return _layers(image)
+
+
+def _low_bytes(data: bytes) -> Image.Image:
+    """The second byte of each value of a 16-bit PNG, of which Pillow gives the first."""
+    image = Image.open(io.BytesIO(data))
+    assert isinstance(image, ImageFile.ImageFile)
+    image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
+    return image
 
 
 def _sixteen_bits(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
