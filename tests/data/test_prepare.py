@@ -865,6 +865,14 @@ def test_tfds_that_is_not_prepared(tmp_path, monkeypatch):
         (["--domain", "face={}/a", "--workers", "0"], "--workers is 0"),
         (["--domain", "face={}/a", "--test-list", "cat=x"], "--test-list names the domain 'cat'"),
         (["--domain", "face={}/a", "--test-list", "face=x"], "x does not exist: --test-list wants"),
+        (
+            ["--domain", "face={}/a", "--test-list", "face={}/texts"],
+            "texts is a folder: --test-list wants NAME=",
+        ),
+        (
+            ["--domain", "face={}/a", "--labels", "face={}/texts"],
+            "texts is a folder: --labels wants NAME=FILE",
+        ),
         (["--domain", "face={}/a", "--labels", "face={}/texts/a.csv"], "names none of the pictures"),
         (["--domain", "face={}/a", "--out", "{}/a/out"], "lies inside the pictures of face"),
         (["--domain", "face={}/a", "--out", "{}/texts/b.txt/out"], "cannot be made (Not a directory)"),

@@ -10,7 +10,7 @@ from xgan_jax.data.listing import Listing, is_litter
 from xgan_jax.data.matching import Matched, match
 from xgan_jax.data.pictures import PictureError
 from xgan_jax.data.tables import Row, Table, read_table
-from xgan_jax.data.text import decode_text
+from xgan_jax.data.text import decode_text, read_text_file
 from xgan_jax.data.zips import Zip
 
 RESERVED = {"image", "file_name", "labelled"}  # features that every record has, or may have
@@ -63,9 +63,7 @@ def read_labels_file(path: str, names: Sequence[str], where: Path, encoding: str
       FileNotFoundError, ValueError: it is missing, no table that can be read, or names none of the pictures
         `names`.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} does not exist: --labels wants NAME=FILE.csv.")
-    table = read_table(decode_text(Path(path).read_bytes(), path, encoding), path)
+    table = read_table(read_text_file(path, "--labels wants NAME=FILE.csv", encoding), path)
     return join_tables([(table, *match(table, names, str(where)))], names)
 
 

@@ -10,7 +10,7 @@ from xgan_jax.data.joined import Joined
 from xgan_jax.data.matching import Matched, match
 from xgan_jax.data.sources import Source
 from xgan_jax.data.tables import read_list
-from xgan_jax.data.text import decode_text
+from xgan_jax.data.text import read_text_file
 
 
 class Splits(NamedTuple):
@@ -58,10 +58,8 @@ def fingerprint(splits: dict[str, list[str]]) -> str:
 
 
 def _by_list(source: Source, test_list: str, encoding: str | None) -> tuple[dict[str, str], Matched]:
-    path = Path(test_list)
-    if not path.is_file():
-        raise FileNotFoundError(f"{test_list} does not exist: --test-list wants NAME=FILE.txt.")
-    table = read_list(decode_text(path.read_bytes(), test_list, encoding), test_list)
+    text = read_text_file(test_list, "--test-list wants NAME=FILE.txt", encoding)
+    table = read_list(text, test_list)
     wanted, matched = match(table, source.names, all_need_rows=False)
     return {n: "test" if n in wanted else "train" for n in source.names}, matched
 

@@ -7,6 +7,7 @@ import codecs
 import re
 import unicodedata
 from contextlib import suppress
+from pathlib import Path
 
 from xgan_jax.data.listing import MAX_FILE_BYTES
 
@@ -95,6 +96,21 @@ def decode_text(data: bytes, origin: str, encoding: str | None = None) -> str:
             "original as UTF-8."
         )
     return unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_text_file(path: str, wanted: str, encoding: str | None = None) -> str:
+    """`decode_text` of the file at `path`; `wanted` says what should be there.
+
+    Raises:
+      FileNotFoundError: nothing is there.
+      ValueError: it is no file, or none of text.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise FileNotFoundError(f"{path} does not exist: {wanted}.")
+    if not file.is_file():
+        raise ValueError(f"{path} is {'a folder' if file.is_dir() else 'no regular file'}: {wanted}.")
+    return decode_text(file.read_bytes(), path, encoding)
 
 
 def check_encoding(name: str) -> None:
