@@ -406,6 +406,9 @@ def test_test_list_and_labels_file(tmp_path, capsys):
     assert "test.txt: 1 of 2 rows name 1 of 5 pictures, for example no picture is 'absent.png'\n" in (
         capsys.readouterr().out
     )
+    (tmp_path / "test.txt").write_text("".join(f"{i:03d}.png\n" for i in range(5)))
+    assert cli.main(arguments) == 2
+    assert "names all 5 pictures, and leaves none to train on: take" in capsys.readouterr().err
     (tmp_path / "test.txt").write_text("absent.png\n")
     arguments[4] = str(tmp_path / "none")
     assert cli.main(arguments) == 2
@@ -651,6 +654,17 @@ def test_pictures_are_chosen_by_their_labels(tmp_path, capsys):
         assert message in capsys.readouterr().err
     assert cli.main([*common, "--out", str(tmp_path / "one"), "--where", "face:male=1"]) == 2
     assert "face was chosen by other labels" in capsys.readouterr().err
+
+
+def test_why_nothing_is_left_to_train_on_is_said(tmp_path):
+    rows = "".join(f"{i:03d}.png,{'b' if i else 'a'}\n" for i in range(3))
+    source = write(tmp_path / "a", pngs(3) | {"attributes.csv": b"file,hair\n" + rows.encode()})
+    (tmp_path / "test.txt").write_text("000.png\n")
+    choice = {"test_lists": {"face": str(tmp_path / "test.txt")}, "where": {"face": {"hair": "a"}}}
+    with pytest.raises(
+        ValueError, match=r"of 3 found: 2 are left out by --where; 1 are in the split test\.$"
+    ):
+        prepare({"face": str(source)}, tmp_path / "out", size=SIZE, workers=1, **choice)
 
 
 def test_pictures_that_look_the_same_are_written_once(tmp_path, capsys):

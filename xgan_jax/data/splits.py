@@ -29,7 +29,7 @@ def assign(source: Source, test_fraction: float, test_list: str | None, encoding
 
     Raises:
       FileNotFoundError: there is no such list.
-      ValueError: the list, in `encoding`, is no text or names no picture.
+      ValueError: the list, in `encoding`, is no text, or names no picture or all of them.
     """
     names = source.names
     tables = []
@@ -61,6 +61,10 @@ def _by_list(source: Source, test_list: str, encoding: str | None) -> tuple[dict
     text = read_text_file(test_list, "--test-list wants NAME=FILE.txt", encoding)
     table = read_list(text, test_list)
     wanted, matched = match(table, source.names, all_need_rows=False)
+    if len(wanted) == len(source.names):
+        raise ValueError(
+            f"{test_list} names all {len(wanted):,} pictures, and leaves none to train on: take some out."
+        )
     return {n: "test" if n in wanted else "train" for n in source.names}, matched
 
 
