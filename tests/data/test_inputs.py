@@ -297,3 +297,13 @@ def test_a_zip_of_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(zips, "MAX_ZIP_BYTES", 1000)
     with pytest.raises(ValueError, match="would unpack to"):
         opened(zipped(tmp_path / "a.zip", {str(i): PNG for i in range(9)}))
+
+
+def test_one_picture_in_a_zip(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", {"b/1.png": PNG, "b/1.png.png": PNG, "b/bad.png": b"", "c.png": PNG})
+    assert opened(path / "b/1.png") == (["b/1.png"], {}, [])
+    assert opened(path / "b/bad.png")[1].keys() == {"b/bad.png"}
+    with pytest.raises(ValueError, match=r"b/2.png holds no pictures"):
+        opened(path / "b/2.png")
+    with pytest.raises(ValueError, match=r"b/1.png is one picture: give the folder or zip that holds it"):
+        open_source(str(path / "b/1.png"))

@@ -28,13 +28,13 @@ class Inputs:
     def __init__(self, path: str, made: Callable[[Path], bool]) -> None:
         """
         Args:
-          path: a picture, a folder, a zip, or a folder inside a zip (`pictures.zip/photos`).
+          path: a picture, a folder, a zip, or a folder or picture inside a zip (`pictures.zip/photos`).
           made: whether a file was written by an earlier command, where this one will write.
         """
         where, inside = locate(path, "a picture, a folder or a zip")
         self._place = _open(where, Path(path).absolute())
         listing = self._place.listing()
-        listing.keep(inside)
+        listing.keep(inside, file=inside.rstrip("/"))
         if self._place.kind == "folder":
             listing.leave_out([name for name in listing.names if made(where / name)])
         listing.check_any(path)

@@ -61,11 +61,11 @@ class Listing:
         self.refused.sort()
         self.ignored.sort()
 
-    def keep(self, *prefixes: str) -> None:
-        """Forgets everything whose name begins with none of `prefixes`."""
-        self.names = [n for n in self.names if n.startswith(prefixes)]
-        self.refused = [r for r in self.refused if r[0].startswith(prefixes)]
-        self.ignored = [n for n in self.ignored if n.startswith(prefixes)]
+    def keep(self, *prefixes: str, file: str = "") -> None:
+        """Forgets everything whose name begins with none of `prefixes`, and is not `file`."""
+        self.names = [n for n in self.names if n.startswith(prefixes) or n == file]
+        self.refused = [r for r in self.refused if r[0].startswith(prefixes) or r[0] == file]
+        self.ignored = [n for n in self.ignored if n.startswith(prefixes) or n == file]
 
     def check_any(self, path: str) -> None:
         """Whether there is any file to read or refuse; `path` is how the place was given.

@@ -131,6 +131,8 @@ def open_source(path: str, *, half: int | None = None, encoding: str | None = No
     place = Zip(where) if where.is_file() else Folder(where, parts)
     listing = place.listing()
     listing.check_any(path)
+    if inside.rstrip("/") in listing.names:
+        raise ValueError(f"{path} is one picture: give the folder or zip that holds it.")
     if celeba is not None:
         name_others(given, listing)
     lists = Lists(place, listing, encoding) if is_celeba(listing) else None
