@@ -277,6 +277,9 @@ def dng() -> bytes:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "git lfs pull"),
         (b"\x1f\x8b\x08\0" + bytes(40), "gzip"),
         (b"PK\3\4" + bytes(40), "a zip archive"),
+        (tiff(7, 1, bytes(14)), "a TIFF of grey pixels with 7 bits, which are not read"),
+        (tiff(8, 5, bytes(16)), "a TIFF of CMYK pixels with 8 bits"),
+        (b"MM\0*" + bytes(40), "a TIFF that is damaged or of a kind"),
     ],
 )
 def test_what_holds_no_picture_is_named(data, reason):

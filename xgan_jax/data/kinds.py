@@ -1,9 +1,10 @@
 """What a file is that holds no picture which can be read here: said by name, with what helps."""
 
+import io
 import re
 from importlib.util import find_spec
 
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 
 class PictureError(ValueError):
@@ -56,13 +57,28 @@ _STARTS = {
     rb"(?:\xef\xbb\xbf)?\s*<": "HTML or XML, not a picture (a failed download?)",
 }
 _PATTERNS = [(re.compile(start, re.DOTALL), name) for start, name in _STARTS.items()]
-_SUBFILE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706  # TIFF tags
+_SUBFILE, _BITS, _PHOTOMETRIC, _SUB_IFDS, _DNG_VERSION = 254, 258, 262, 330, 50706  # TIFF tags
+_COLOURS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}  # by _PHOTOMETRIC
 
 
 def named(data: bytes) -> str | None:
     """What a file that cannot be read is, to follow "the file is "; None where that is not known."""
     start = data[:1024]
     return next((name for pattern, name in _PATTERNS if pattern.match(start)), None)
+
+
+def of_tiff(data: bytes) -> str:
+    """What a TIFF is of which Pillow does not know the pixels, to follow "the file is "."""
+    try:
+        file = io.BytesIO(data)
+        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+        file.seek(tags.next)
+        tags.load(file)
+        bits, colours = tags[_BITS], _COLOURS[tags[_PHOTOMETRIC]]
+    except Exception:  # whatever a stranger's tags lead to
+        return f"a TIFF that is damaged or of a kind that is not read here: {_EXPORT}"
+    channels = f"{len(bits)} channels of {bits[0]} bits" if len(bits) > 1 else f"{bits[0]} bits"
+    return f"a TIFF of {colours} pixels with {channels}, which are not read here: {_EXPORT}"
 
 
 def refuse_foreign(data: bytes) -> None:

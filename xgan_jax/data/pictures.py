@@ -257,6 +257,8 @@ def _open(data: bytes) -> Image.Image:
         if name := kinds.named(data):
             raise PictureError(f"the file is {name}") from None
         if isinstance(error, Image.UnidentifiedImageError):
+            if data[:4] in (b"II*\0", b"MM\0*"):
+                raise PictureError(f"the file is {kinds.of_tiff(data)}") from None
             raise PictureError("the file is not a picture in any format that is read here") from None
         raise PictureError(f"the header is damaged: {error}") from None
 
