@@ -357,6 +357,20 @@ def test_train_val_test_folders_are_the_splits(tmp_path):
     assert report["domains"]["face"]["splits"] == {"train": 4, "test": 2}
 
 
+@pytest.mark.parametrize(("folder", "other"), [("test", "train"), ("Test/x", "lost"), ("val", "train")])
+def test_a_test_folder_without_training_pictures_is_named(tmp_path, folder, other):
+    files = pngs(6, prefix=f"{folder}/") | {f"{other}/notes.txt": b"x"}
+    if other == "lost":
+        files |= pngs(3, 10, "lost/")
+    report = prepare({"face": str(write(tmp_path / "a", files))}, tmp_path / "out", size=SIZE, workers=1)
+    said = (
+        f"{folder.partition('/')[0]}/ is no split, for no picture lies in a train/ beside it; no split given"
+    )
+    assert report["domains"]["face"]["notes"][0].startswith(said)
+    report = prepare({"face": str(tmp_path / "a" / folder)}, tmp_path / "one", size=SIZE, workers=1)
+    assert report["domains"]["face"]["notes"][0].startswith("no split given")
+
+
 def test_hashed_split_is_not_moved_by_adding_pictures(tmp_path):
     source = write(tmp_path / "a", pngs(60))
     prepare({"face": str(source)}, tmp_path / "few", size=SIZE, workers=2)

@@ -22,7 +22,7 @@ def half_of_pair(folder: Path) -> str | None:
 def find_splits(
     listing: Listing, path: str, inside: str, half: int | None
 ) -> tuple[dict[str, str], list[str]]:
-    """{picture: split}, and notes on it; both empty where the folders say nothing. `listing` keeps only what
+    """{picture: split}, and notes on it; no splits where the folders say nothing. `listing` keeps only what
     is meant.
 
     Args:
@@ -55,7 +55,12 @@ def find_splits(
             "give each domain a folder of its own."
         )
     found = {SPLITS[child.lower()]: child for child in sorted(children) if child.lower() in SPLITS}
-    if "train" not in found or len(found) == 1:
+    if "train" not in found:
+        # All pictures may lie in one such folder, beside a train/ that holds none.
+        above = base[len(inside) :].split("/")
+        others = [*found.values(), *(part for part in above if SPLITS.get(part.lower(), "train") != "train")]
+        return {}, [f"{part}/ is no split, for no picture lies in a train/ beside it" for part in others]
+    if len(found) == 1:
         return {}, []
     return _keep_splits(listing, base, found)
 
