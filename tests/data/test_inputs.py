@@ -27,6 +27,7 @@ LITTER = {
     "a/Desktop.INI": b"x",
     "a/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg": PNG,
     "$RECYCLE.BIN/1.png": PNG,
+    "#recycle/a/1.png": PNG,
     ".hidden/1.png": PNG,
     "list.txt": b"x",
     "a/labels.CSV": b"x",

@@ -17,7 +17,7 @@ _TEXT = {".csv", ".tsv", ".txt", ".json", ".jsonl", ".md", ".html", ".htm", ".xm
 _IGNORED = _TEXT | {".py", ".ini", ".db", ".mat", ".npy", ".npz", ".pdf", ".sha256", ".md5"}
 # Beside what is hidden; thumbnails among them are smaller copies of the pictures.
 _LITTER = {"__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "@eadir"}
-_LITTER |= {"system volume information", "lost+found"}
+_LITTER |= {"system volume information", "lost+found", "#recycle"}
 _ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar"}
 
 
