@@ -69,3 +69,13 @@ def test_values_as_people_write_them():
     assert is_value(2**53 + 1, str(2**53 + 1)) and not is_value(2**53 + 1, str(2**53))
     assert is_value(0.1, "0.1") and is_value("é", "e\u0301 ") and is_value("é".encode(), "é")
     assert not is_value("1", "1.0")
+
+
+@pytest.mark.parametrize("twin", ["Black hair", "black  hair", "black\u00a0hair", "black\u200b hair"])
+def test_words_that_look_alike_are_named(twin):
+    kind, values, note = column("black hair", "red", twin)
+    assert (kind, values) == ("text", ["black hair", "red", twin])
+    assert note == (
+        f"the label age has words that differ only by letter case or blanks, 'black hair' and {twin!r} for "
+        "one: each is a class of its own"
+    )

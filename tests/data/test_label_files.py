@@ -158,3 +158,12 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "attributes.csv").symlink_to("nowhere.csv")
     with pytest.raises(ValueError, match=r"attributes.csv: the file cannot be read: No such file"):
         labels(tmp_path)
+
+
+def test_labels_that_look_alike_are_named(tmp_path):
+    write(tmp_path, {"1.png": "x", "attributes.csv": "file,hair,Hair\n1.png,red,blue\n"})
+    source = open_source(str(tmp_path))
+    assert source.notes == [
+        "2 labels from attributes.csv",
+        "two labels differ only by letter case or blanks: 'hair' and 'Hair'",
+    ]

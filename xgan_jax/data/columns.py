@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ UNKNOWN: dict[str, Value] = {"int64": 0, "float32": float("nan"), "text": ""}
 _WHOLE = re.compile(r"[+-]?\d{1,400}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMAS = re.compile(r"[+-]?\d*(,\d+)+|[+-]?\d+,")  # decimal, of thousands, or between numbers
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 _NO_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 
 
@@ -38,7 +39,8 @@ def read_column(label: str, words: Mapping[str, str]) -> Column:
     numbers = [word for word in given if _NUMBER.fullmatch(word)]
     others = [word for word in given if not (_NUMBER.fullmatch(word) or _NO_FINITE.fullmatch(word))]
     if not given or others:
-        return Column("text", list(words.values()), _mixed(label, words, counts, numbers, others))
+        notes = (_mixed(label, words, counts, numbers, others), _alike(label, given))
+        return Column("text", list(words.values()), "; ".join(note for note in notes if note))
     whole = {word: int(word) for word in counts if _WHOLE.fullmatch(word)}
     if len(whole) == len(counts) and all(-(2**63) <= number < 2**63 for number in whole.values()):
         return Column("int64", [whole[word] for word in words.values()])
@@ -48,6 +50,16 @@ def read_column(label: str, words: Mapping[str, str]) -> Column:
             return Column("text", list(words.values()), note)
     finite = {word: _finite(label, words, word) for word in counts}
     return Column("float32", [finite[word] for word in words.values()])
+
+
+def twins(words: Iterable[str]) -> tuple[str, str] | None:
+    """Two of `words` that differ by nothing but letter case and unseen blanks; None without any."""
+    seen: dict[str, str] = {}
+    for word in words:
+        first = seen.setdefault(" ".join(_INVISIBLE.sub("", word).casefold().split()), word)
+        if first != word:
+            return first, word
+    return None
 
 
 def is_value(label: Any, word: str) -> bool:
@@ -76,6 +88,16 @@ def _mixed(
     return (
         f"the label {label} is read as text: {numeric:,} of its {given:,} values are numbers, but "
         f"{_picture(words, others[0])!r} has {others[0]!r}"
+    )
+
+
+def _alike(label: str, given: Sequence[str]) -> str:
+    pair = twins(given)
+    if pair is None:
+        return ""
+    return (
+        f"the label {label} has words that differ only by letter case or blanks, {pair[0]!r} and "
+        f"{pair[1]!r} for one: each is a class of its own"
     )
 
 

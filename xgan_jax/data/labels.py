@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xgan_jax.data.columns import UNKNOWN, Value, read_column
+from xgan_jax.data.columns import UNKNOWN, Value, read_column, twins
 from xgan_jax.data.folders import Folder
 from xgan_jax.data.listing import Listing, is_litter
 from xgan_jax.data.matching import Matched, match
@@ -105,6 +105,8 @@ def join_tables(tables: Sequence[Met], names: Sequence[str]) -> Labels:
     values = []
     for table, _, _ in tables:
         labels.notes += table.notes
+    if pair := twins(columns):
+        labels.notes.append(f"two labels differ only by letter case or blanks: {pair[0]!r} and {pair[1]!r}")
     for column in columns:
         cells = {picture: row.get(column, "") for picture, row in merged.items()}
         kind, read, note = read_column(column, cells)
