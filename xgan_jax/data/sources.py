@@ -113,7 +113,8 @@ def open_source(path: str, *, half: int | None = None, encoding: str | None = No
 
     Raises:
       FileNotFoundError: nothing is there.
-      ValueError: what is there holds no pictures, or those of two domains, or is damaged.
+      ValueError: what is there holds no pictures, or those of two domains, is one picture, or is damaged; its
+        labels or lists cannot be read.
     """
     if path.startswith("tfds:"):
         return TfdsRecords(path.removeprefix("tfds:"))

@@ -45,7 +45,7 @@ def read_table(text: str, origin: str, columns: Sequence[str] | None = None) -> 
 
     Raises:
       ValueError: it is no table or has no header; a column has no name, or that of another; a row is not as
-        wide as the header; a quote is not closed.
+        wide as the header; a quote is not closed; points seem to part thousands.
     """
     delimiter, lines = _split(text, origin)
     if not lines:
