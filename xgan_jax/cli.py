@@ -231,6 +231,7 @@ def _parser() -> argparse.ArgumentParser:
     add = exploring("neighbours", "nearest pictures of another domain", _NEIGHBOURS, _neighbours, 5)
     add("--domain", required=True, metavar="NAME", help="whose pictures are given")
     add("--among", required=True, metavar="NAME", help="whose test pictures are searched")
+    add("--data", type=home, metavar="DIR", help="the prepared dataset (where it was in training)")
     add = exploring("interpolate", "the way between two pictures", _INTERPOLATE, _interpolate, 8)
     add("--domain", required=True, metavar="NAME", help="whose pictures are given")
     add = exploring("mix-style", "styles between two domains", _MIX_STYLE, _mix_style, 5)
@@ -341,7 +342,7 @@ def _neighbours(args: argparse.Namespace) -> None:
     from xgan_jax.evaluation import explore
 
     rows, files = explore.neighbours(
-        args.workdir, args.input, args.domain, args.among, args.output, args.count, args.step
+        args.workdir, args.input, args.domain, args.among, args.output, args.count, args.step, args.data
     )
     for row in rows:
         file = row["file"] if row["file"].isprintable() else repr(row["file"])

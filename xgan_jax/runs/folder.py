@@ -58,14 +58,21 @@ def _check_free(workdir: Path) -> None:
             return
         others = ["config.json"]
     except FileNotFoundError:
-        others = [name for name in _WRITTEN if os.path.lexists(workdir / name)]
+        others = [name for name in _WRITTEN if os.path.lexists(workdir / name)] + _checkpoints_of_others(
+            workdir
+        )
     except (ValueError, TypeError):
         others = ["config.json"]
     if others:
         raise ValueError(
-            f"{workdir} is no run, but has a file {others[0]}, where a run writes its own: "
-            "give another --workdir."
+            f"{workdir} is no run, but has {others[0]}, where a run writes its own: give another --workdir."
         )
+
+
+def _checkpoints_of_others(workdir: Path) -> list[str]:
+    """What a run would take for its own, and move or remove."""
+    found = [path for name in ("checkpoints", "best") for path in sorted((workdir / name).glob("[!.]*"))]
+    return [str(path.relative_to(workdir)) for path in found if not (path / "_CHECKPOINT_METADATA").exists()]
 
 
 def check_config(workdir: Path, config: Config) -> set[str]:
