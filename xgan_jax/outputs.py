@@ -7,7 +7,6 @@ Any other file stays as it is, and what is written gets a number: me-2.png.
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import itertools
 import json
@@ -16,6 +15,8 @@ import secrets
 import stat
 import unicodedata
 from pathlib import Path, PurePosixPath
+
+from xgan_jax import locks
 
 LEDGER = ".xgan_outputs"
 
@@ -126,8 +127,7 @@ class Outputs:
     def _write(self, name: str, data: bytes, of: str) -> str:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LEDGER).open("a") as ledger:
-            with contextlib.suppress(OSError):  # some network disks have no locks
-                fcntl.flock(ledger, fcntl.LOCK_EX)
+            locks.lock(ledger, self.folder, wait=True)
             free = self._free_name(name, of)
             path, digest = self.folder / free, _digest(data)
             path.parent.mkdir(parents=True, exist_ok=True)

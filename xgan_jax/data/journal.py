@@ -1,13 +1,14 @@
 """What stands at OUT, and the journal of the unfinished OUT.partial: what was asked for, and which domains of
 it are finished. The same request goes on there; another is told in what it differs."""
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from xgan_jax import locks
 
 
 def finished(out: Path, request: dict[str, Any]) -> dict[str, Any] | None:
@@ -98,11 +99,9 @@ def _make_and_lock(folder: Path) -> int:
         lock = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise ValueError(f"{folder} cannot be made ({error.strerror}): choose another --out.") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go when the process dies
-    except OSError:
+    if not locks.lock(lock, folder):
         os.close(lock)
-        raise ValueError(f"another prepare is writing {folder}: wait for it.") from None
+        raise ValueError(f"another prepare is writing {folder}: wait for it.")
     return lock
 
 
