@@ -84,13 +84,14 @@ class Outputs:
     """What one command writes into `folder`, which appears with the first file.
 
     Raises:
-      ValueError: `folder` is a file.
+      ValueError: `folder` is a file, or a link to nothing.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ValueError(f"{folder} is a file: give a folder to write into.")
+        if os.path.lexists(self.folder) and not self.folder.is_dir():
+            what = "a file" if self.folder.exists() else "a link to nothing"
+            raise ValueError(f"{folder} is {what}: give a folder to write into.")
         self._ledger = Ledger(self.folder)
         self._given: set[str] = set()  # by this command, as `same_name` has them
         self._numbered: list[tuple[str, str]] = []

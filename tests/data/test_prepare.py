@@ -871,21 +871,38 @@ def test_tfds_that_is_not_prepared(tmp_path, monkeypatch):
         (["--domain", "face={}/a", "--out", "{}/texts/a.csv"], "is a file: choose another"),
         (["--domain", "face={}/a", "--out", "{}/texts"], "is not empty and was not written by prepare"),
         (["--domain", "face={}/a", "--out", "{}/link"], "is a link or a mount point"),
+        (["--domain", "face={}/a", "--out", "{}/dangling"], "is a link to nothing: choose another"),
+        (["--domain", "face={}/a", "--out", "."], "is the folder you are in: give one inside it, data"),
+        (["--domain", "face={}/a", "--out", ""], "--out is empty: give a path"),
         (["--domain", "face={}/a", "--out", "{}/foreign"], "foreign.partial is in the way"),
     ],
 )
-def test_wrong_input_is_one_sentence(tmp_path, capsys, arguments, message):
+def test_wrong_input_is_one_sentence(tmp_path, capsys, monkeypatch, arguments, message):
     write(tmp_path / "a", pngs(2))
     write(tmp_path / "texts", {"a.csv": b"file,b\nz,1\n", "b.txt": b"x"})
     write(tmp_path / "foreign.partial", {"something": b"x"})
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "empty")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    monkeypatch.chdir(tmp_path / "empty")
     out = [] if "--out" in arguments else ["--out", str(tmp_path / "out")]
     assert cli.main(["prepare", *(a.format(tmp_path) for a in arguments), *out]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.startswith("xgan prepare: ") and error.count("\n") == 1 and "Traceback" not in error
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
+
+
+@pytest.mark.parametrize("empty", ["workdir", "input", "output", "out"])
+def test_an_empty_path_is_refused_before_anything_else(capsys, empty):
+    paths = dict.fromkeys(("workdir", "input", "output"), "x")
+    command = ["neighbours", "--domain", "a", "--among", "b"]
+    if empty == "out":
+        paths, command = {"weights": "x", "out": "x"}, ["convert", "--method", "no_such"]
+    for name, path in (paths | {empty: ""}).items():
+        command += [f"--{name}", *(["x"] if name == "input" else []), path]
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err == f"xgan {command[0]}: --{empty} is empty: give a path.\n"
 
 
 def test_translate_arguments_reach_the_function(monkeypatch):

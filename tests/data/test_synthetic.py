@@ -126,6 +126,9 @@ def test_dataset_is_not_drawn_over(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "is drawn already" in capsys.readouterr().out
     with pytest.raises(ValueError, match="delete it or give another --out"):
         draw_dataset(out, count=3, test_count=1, size=32)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="delete it or give another --out"):
+        draw_dataset(tmp_path / "dangling", count=2, test_count=1, size=32)
     assert not list(tmp_path.glob("*.partial"))
 
 

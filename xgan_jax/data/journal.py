@@ -18,6 +18,8 @@ def finished(out: Path, request: dict[str, Any]) -> dict[str, Any] | None:
       ValueError: something else is there.
     """
     if not out.exists():
+        if out.is_symlink():
+            raise ValueError(f"--out {out} is a link to nothing: choose another.")
         return None
     if not out.is_dir():
         raise ValueError(f"--out {out} is a file: choose another.")
@@ -31,6 +33,11 @@ def finished(out: Path, request: dict[str, Any]) -> dict[str, Any] | None:
         if any(out.iterdir()):
             raise ValueError(
                 f"--out {out} is not empty and was not written by prepare: choose another folder."
+            ) from None
+        if Path.cwd().is_relative_to(out.resolve()):
+            # Renaming into its place would take the folder away from under the shell.
+            raise ValueError(
+                f"--out {out} is the folder you are in: give one inside it, {out / 'data'}."
             ) from None
         return None
     if was != request:

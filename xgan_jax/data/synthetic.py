@@ -565,7 +565,7 @@ def draw_dataset(
     """
     out = Path(out)
     request = {"count": count, "test_count": test_count, "size": size, "seed": seed, "skew": skew}
-    if out.exists():
+    if os.path.lexists(out):
         said = out / "dataset.json"
         if said.is_file() and said.read_text(errors="replace") == json.dumps(request) + "\n":
             print(f"{out} is drawn already.")
