@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from xgan_jax import cli
+from xgan_jax.data import prepare as preparing
 from xgan_jax.data.pictures import IGNORED, MENDED, crop_resize, decode, encode
 from xgan_jax.data.prepare import prepare
 from xgan_jax.data.synthetic import draw, sample_attributes
@@ -509,6 +510,85 @@ def test_a_repeated_command_does_nothing_and_another_is_refused(tmp_path, capsys
     with pytest.raises(ValueError, match="the pictures or labels of face have changed since"):
         prepare({"face": str(source)}, out, size=SIZE)
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
+
+
+def without_contents(path):
+    """A report or a journal as it was written before contents were looked at."""
+    content = json.loads(path.read_text())
+    for domain in content["request"]["domains"].values():
+        del domain["contents"]
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "two folders"])
+def test_a_picture_of_other_contents_is_another_picture(tmp_path, kind):
+    """Even under its name and of its size."""
+
+    def place(folder, seed):
+        files = {f"{i}.bmp": saved(Image.fromarray(picture(seed + i)), "BMP") for i in range(3)}
+        return zipped(folder, files) if kind == "zip" else write(folder, files)
+
+    given = [str(place(tmp_path / name, seed=0)) for name in ("a", "b")[: 1 + (kind == "two folders")]]
+    out = tmp_path / "out"
+    first = prepare({"face": given}, out, size=SIZE, workers=1)
+    place(Path(given[-1]), seed=1)
+    with pytest.raises(ValueError, match="the pictures or labels of face have changed since"):
+        prepare({"face": given}, out, size=SIZE)
+    without_contents(out / "report.json")
+    if kind != "zip":  # whose checksums have always counted
+        assert prepare({"face": given}, out, size=SIZE)["domains"] == first["domains"]
+    place(Path(given[-1]), seed=0)
+    assert prepare({"face": given}, out, size=SIZE)["domains"] == first["domains"]
+
+
+def test_an_interrupted_domain_is_kept_only_for_the_same_contents(tmp_path, monkeypatch, capsys):
+    def draw(seed):
+        for folder in domains.values():
+            write(Path(folder), {"1.bmp": saved(Image.fromarray(picture(seed)), "BMP")})
+
+    def stopped(domain, *_):
+        if domain.name == "anime":
+            raise KeyboardInterrupt
+        return write_domain(domain, *_)
+
+    domains, out = {name: str(tmp_path / name) for name in ("face", "anime")}, tmp_path / "out"
+    write_domain = preparing._write_domain
+    draw(0)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(preparing, "_write_domain", stopped)
+        prepare(domains, out, size=SIZE, workers=1, test_fraction=0.0)
+    draw(1)
+    with pytest.raises(
+        ValueError, match=r"interrupted prepare .*the pictures or labels of face have changed"
+    ):
+        prepare(domains, out, size=SIZE, test_fraction=0.0)
+    without_contents(tmp_path / "out.partial/journal.json")
+    report = prepare(domains, out, size=SIZE, workers=1, test_fraction=0.0)
+    assert "face: was finished before the interruption" in capsys.readouterr().out
+    assert "contents" not in report["request"]["domains"]["face"], "which nobody knows"
+
+
+@pytest.mark.parametrize("lost", ["face/face-train.tfrecord-*", "face/dataset_info.json", "face/*"])
+def test_a_dataset_that_is_not_whole_is_refused(tmp_path, capsys, lost):
+    out, source = tmp_path / "out", write(tmp_path / "a", pngs(3))
+    command = ["prepare", "--domain", f"face={source}", "--out", str(out), "--size", str(SIZE)]
+    assert cli.main(command) == 0
+    for path in out.glob(lost):
+        path.unlink()
+    capsys.readouterr()
+    assert cli.main(command) == 2
+    said = capsys.readouterr()
+    assert "already prepared" not in said.out and said.err.count("\n") == 1
+    assert said.err.endswith(f"To prepare it again, delete {out}, or choose another --out.\n")
+
+
+def test_a_dataset_that_was_cut_is_refused(tmp_path):
+    out, source = tmp_path / "out", write(tmp_path / "a", pngs(3))
+    prepare({"face": str(source)}, out, size=SIZE, workers=1)
+    (shard,) = out.glob("face/face-train.tfrecord-*")
+    shard.write_bytes(shard.read_bytes()[:-5])
+    with pytest.raises(ValueError, match=r"face-train.* To prepare it again, delete .*out"):
+        prepare({"face": str(source)}, out, size=SIZE, workers=1)
 
 
 def test_killed_in_the_middle_and_repeated(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """A folder of pictures, at any depth, or one file. Links to files are followed, links to folders are not, and
 only regular files are opened: nothing waits for a pipe."""
 
+import hashlib
 import json
 import os
 import stat
@@ -46,6 +47,13 @@ class Folder:
         if len(data) > MAX_FILE_BYTES:
             raise PictureError(f"the file has more than the {MAX_FILE_BYTES // 2**20} MiB allowed")
         return data
+
+    def digest(self, name: str) -> bytes:
+        """Of what a file holds, or of why it cannot be read. Thread-safe."""
+        try:
+            return hashlib.blake2b(self.read(name), digest_size=16).digest()
+        except PictureError as error:
+            return str(error).encode()
 
     def listing(self) -> Listing:
         """All files; reads no picture. What commands wrote among them is none to start from, unless there is
