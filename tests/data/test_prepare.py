@@ -687,6 +687,43 @@ def test_the_next_command_is_printed(tmp_path, capsys):
     assert line.endswith("""'--config.data.domains=("face", "cat")' --config.data.size=32""")
 
 
+@pytest.mark.parametrize(
+    ("files", "options"),
+    [
+        (pngs(3), ["--test-fraction", "0"]),
+        (pngs(1), []),
+        (pngs(1) | {"1.png": b""}, ["--test-fraction", ".99"]),
+    ],
+)
+def test_a_domain_without_test_pictures_is_told(tmp_path, capsys, files, options):
+    """It may be meant, to train with other splits; but train.py would refuse the command that others get."""
+    command = ["prepare", "--size", str(SIZE), "--out", str(tmp_path / "out"), *options]
+    command += ["--domain", f"face={write(tmp_path / 'a', files)}"]
+    command += ["--domain", f"anime={write(tmp_path / 'b', {'train/1.png': png(1), 'test/2.png': png(2)})}"]
+    assert cli.main(command) == cli.main(command) == 0
+    said = capsys.readouterr().out
+    assert (
+        "Next:" not in said
+        and said.count("Note: train.py refuses a domain without test pictures, as face:") == 2
+    )
+
+
+def test_a_domain_without_training_pictures_says_where_they_are(tmp_path):
+    table = {"attributes.csv": b"file,age\n000.png,1\n001.png,1\n002.png,2\n003.png,2\n"}
+    source = write(tmp_path / "a", pngs(4) | table)
+    (tmp_path / "list.txt").write_text("002.png\n003.png\n")
+    with pytest.raises(
+        ValueError, match=r"no usable .* of 4 found: 2 in test; 2 left out by --where: give it"
+    ):
+        prepare(
+            {"face": str(source)},
+            tmp_path / "out",
+            size=SIZE,
+            where={"face": {"age": "2"}},
+            test_lists={"face": str(tmp_path / "list.txt")},
+        )
+
+
 def test_contact_sheet(tmp_path):
     prepare({"face": str(write(tmp_path / "a", pngs(11)))}, tmp_path / "out", size=SIZE, workers=1)
     sheet = decode((tmp_path / "out" / "face" / "contact_sheet.png").read_bytes())

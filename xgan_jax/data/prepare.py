@@ -204,6 +204,15 @@ def _say_next(report: Mapping[str, Any], out: Path) -> None:
     domains = list(report["domains"])
     sheets = ", ".join(str(out / domain / "contact_sheet.png") for domain in domains)
     print(f"Report: {out / 'report.json'}. Look at: {sheets}")
+    untested = [domain for domain, made in report["domains"].items() if "test" not in made["splits"]]
+    if untested:
+        print(
+            f"Note: train.py refuses a domain without test pictures, as {', '.join(untested)}: delete {out} "
+            "and prepare it with more pictures or another --test-fraction, or train with "
+            "--config.data.test_split=train.",
+            flush=True,
+        )
+        return
     command = ["python", "train.py", "--config", "configs/xgan.py", "--workdir", "runs/my_run"]
     command.append(f"--config.data.path={out}")
     if domains != ["face", "anime"]:
