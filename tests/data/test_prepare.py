@@ -948,6 +948,12 @@ def test_tfds_records_as_celeb_a_has_them(tmp_path, file_format):
     assert (example["Smiling"], example["nose_x"]) == ([0], [4])
     assert np.array_equal(pixels(example), crop_resize(decode(jpegs[4]), SIZE, "celeba"))
 
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="the pictures or labels of face have changed since"):
+        prepare({"face": f"tfds:{folder}"}, tmp_path / "out", size=SIZE)
+
 
 def test_tfds_that_is_not_prepared(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
