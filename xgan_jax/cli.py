@@ -105,6 +105,9 @@ Discriminators that are there come along.
 """
 
 
+_PATHS = ("workdir", "weights", "input", "reference", "output", "out")  # options, of all subcommands
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand and returns the exit status, one of `faults`."""
     parser = _parser()
@@ -115,7 +118,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    with faults.writing(vars(args).get("out") or args.output):
+    given = vars(args)
+    for name in _PATHS:
+        path = given.get(name)
+        if path == "" or (isinstance(path, list) and "" in path):  # as of a shell's variable that is not set
+            raise ValueError(f"--{name} is empty: give a path.")
+    with faults.writing(given.get("out") or args.output):
         args.run(args)
 
 

@@ -1,7 +1,6 @@
 """A run's folder: held by one training at a time, and what it says of the run (`config.json`, `run.json`)."""
 
 import datetime
-import fcntl
 import importlib.metadata
 import json
 import logging
@@ -16,7 +15,7 @@ from typing import Any
 
 import jax
 
-from xgan_jax import __version__
+from xgan_jax import __version__, locks
 from xgan_jax import config as configs
 from xgan_jax.config import Config
 from xgan_jax.progress import say
@@ -42,13 +41,11 @@ def held(workdir: Path) -> Iterator[None]:
     _check_free(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not locks.lock(lock, workdir):
             raise ValueError(
                 f"another training process is running in {workdir}: "
                 "stop it first, or give this one another --workdir."
-            ) from None
+            )
         yield
 
 
