@@ -105,7 +105,7 @@ Discriminators that are there come along.
 """
 
 
-_PATHS = ("workdir", "weights", "input", "reference", "output", "out")  # options, of all subcommands
+_PATHS = ("workdir", "weights", "input", "reference", "data", "output", "out")  # options, of all subcommands
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -368,6 +368,14 @@ def test_the_best_of_other_pictures_is_set_aside(
             assert (best._lowest, best._checkpoints.steps()) == (lowest, left)
 
 
+def test_it_is_said_where_nothing_tells_the_crop(records: Path, tmp_path: Path, capsys) -> None:
+    shutil.copytree(records, tmp_path / "data")
+    (tmp_path / "data/report.json").unlink()
+    for path, said in ((records, False), (tmp_path / "data", True)):
+        loop.train(run_config(path, run__steps=1), tmp_path / path.name)
+        assert ("nothing says how the pictures of face were cropped" in capsys.readouterr().out) == said
+
+
 def test_a_run_that_learns_nothing_is_refused(records: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(Small, "losses", lambda *_: Terms({}, {}, {}))
     with pytest.raises(ValueError, match=r"every weight in config.weights is zero"):

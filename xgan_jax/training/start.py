@@ -195,6 +195,12 @@ def describe(config: Config, counts: Counts, abstract: TrainState) -> None:
     for domain, splits in counts.items():
         found = ", ".join(f"{n} {split}" for split, n in splits.items())
         say(f"  {domain}: {found} pictures")
+    for domain in pipeline.cropped_by_others(config.data):
+        say(
+            f"note: nothing says how the pictures of {domain} were cropped ({config.data.path} has no "
+            f"report.json of theirs): those to translate will be cropped by config.data.crop, "
+            f"{config.data.crop}"
+        )
     for network, tree in abstract.params.items():
         say(f"  {network}: {parameter_overview.count_parameters(tree):,} parameters")
     total = parameter_overview.count_parameters(abstract.params)
