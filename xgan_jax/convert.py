@@ -218,9 +218,10 @@ def convert(
     a, b = domains
     source, out = Path(source), Path(out)
     check_path(out)
-    there = next((name for name in ("config.json", "checkpoints") if (out / name).exists()), None)
-    if there is not None:
-        raise ValueError(f"{out} is a run already, or has another {there}: give another --out.")
+    if (out / "config.json").exists():
+        raise ValueError(f"{out} is a run already: give another --out.")
+    if (out / "checkpoints").exists():
+        raise ValueError(f"{out} is no run, but has checkpoints of something else: give another --out.")
     found = {"cyclegan": _cyclegan, "ugatit": _ugatit}[method](source, epoch, a, b)
     config = _configuration(method, found, (a, b), _size(found, size))
     state = _begun(source, config, found)
