@@ -132,6 +132,19 @@ def test_other_networks_are_refused(
     assert not (tmp_path / "run").exists()
 
 
+def test_domains_and_folders_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "mine/checkpoints/7").mkdir(parents=True)
+    weights = save(cyclegan_generator(), tmp_path / "latest_net_G.pth")
+    for domains, out, sentence in (
+        (("face", "../../x"), "run", "use the name of a folder"),
+        (("a", "a"), "run", "at least two different domains"),
+        (("a", "b"), "mine", "has checkpoints of something else"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            convert.convert("cyclegan", weights, tmp_path / out, domains)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest_net_G.pth", "mine"]
+
+
 def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = save(GENERATOR, tmp_path / "whole.pth").read_bytes()
     for name, data in (

@@ -271,3 +271,63 @@ def test_a_damaged_configuration_of_a_run_is_named(content: bytes, tmp_path: Pat
         configs.read(path)
     path.write_text(configs.to_json(flags.load_recipe(str(ROOT / "configs/xgan.py"))))
     assert configs.read(path).method == "xgan" and json.loads(path.read_text())["data"]["size"] == 64
+
+
+WORK = """
+import importlib, os, signal, sys, time
+from xgan_jax import faults
+
+def _xla_gc_callback():  # as JAX's: what is raised in it is lost
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0)
+    except BaseException:
+        pass
+
+def work():
+    WHERE
+    time.sleep(20)
+    print("it went on")
+
+sys.exit(faults.run("x", work))
+"""
+
+
+@pytest.mark.parametrize(
+    "where", ["import interrupted", "_xla_gc_callback()", "import signal as s; s.raise_signal(2)"]
+)
+def test_ctrl_c_ends_a_command_wherever_it_is(where: str, tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException:\n    pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", WORK.replace("WHERE", where)],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "x: stopped: the same command goes on.\n"
+
+
+@pytest.mark.parametrize("flag", ["--workdir=", "--out=", "--data="])
+def test_an_empty_path_is_not_the_folder_one_stands_in(flag: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "eval.py"), "--workdir=R", flag]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, f"eval.py: {flag.rstrip('=')} is empty: give a path.\n")
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"data": None}, "config.json is damaged"),
+        ({"data": {"size": "32"}}, "config.data.size is '32': use a whole number"),
+        ({"data": {"domains": "face"}}, "config.data.domains is 'face': use names"),
+    ],
+)
+def test_an_edited_config_json(changes: dict, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"method": "xgan"} | changes))
+    command = [sys.executable, str(ROOT / "eval.py"), f"--workdir={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and sentence in done.stderr and done.stderr.count("\n") == 1

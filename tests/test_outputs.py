@@ -104,6 +104,9 @@ def test_a_name_that_no_disk_takes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ValueError, match="is a file: give a folder to write into"):
         Outputs(tmp_path / "file")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="is a link to nothing: give a folder"):
+        Outputs(tmp_path / "link")
 
 
 def test_outputs_are_known_again(tmp_path: Path) -> None:

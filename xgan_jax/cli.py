@@ -105,6 +105,9 @@ Discriminators that are there come along.
 """
 
 
+_PATHS = ("workdir", "weights", "input", "reference", "data", "output", "out")  # options, of all subcommands
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand and returns the exit status, one of `faults`."""
     parser = _parser()
@@ -115,7 +118,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    with faults.writing(vars(args).get("out") or args.output):
+    given = vars(args)
+    for name in _PATHS:
+        path = given.get(name)
+        if path == "" or (isinstance(path, list) and "" in path):  # as of a shell's variable that is not set
+            raise ValueError(f"--{name} is empty: give a path.")
+    with faults.writing(given.get("out") or args.output):
         args.run(args)
 
 
@@ -231,6 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     add = exploring("neighbours", "nearest pictures of another domain", _NEIGHBOURS, _neighbours, 5)
     add("--domain", required=True, metavar="NAME", help="whose pictures are given")
     add("--among", required=True, metavar="NAME", help="whose test pictures are searched")
+    add("--data", type=home, metavar="DIR", help="the prepared dataset (where it was in training)")
     add = exploring("interpolate", "the way between two pictures", _INTERPOLATE, _interpolate, 8)
     add("--domain", required=True, metavar="NAME", help="whose pictures are given")
     add = exploring("mix-style", "styles between two domains", _MIX_STYLE, _mix_style, 5)
@@ -341,7 +350,7 @@ def _neighbours(args: argparse.Namespace) -> None:
     from xgan_jax.evaluation import explore
 
     rows, files = explore.neighbours(
-        args.workdir, args.input, args.domain, args.among, args.output, args.count, args.step
+        args.workdir, args.input, args.domain, args.among, args.output, args.count, args.step, args.data
     )
     for row in rows:
         file = row["file"] if row["file"].isprintable() else repr(row["file"])

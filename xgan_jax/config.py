@@ -10,6 +10,8 @@ import dataclasses
 import importlib
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -251,9 +253,16 @@ def read(path: Path) -> Config:
         tree = json.loads(text)
     except ValueError:  # neither JSON nor, perhaps, text
         tree = None
-    if not isinstance(tree, dict) or not isinstance(tree.get("method"), str):
+    sections = ("networks", "weights", "data", "optimizer", "run")
+    if (
+        not isinstance(tree, dict)
+        or not isinstance(tree.get("method"), str)
+        or not all(isinstance(tree.get(section, {}), dict) for section in sections)
+    ):
         raise ValueError(f"{path} is damaged: restore it from a copy, or train in another --workdir.")
-    return from_json(text)
+    config = from_json(text)
+    check_fields(config, "data")  # people edit the file
+    return config
 
 
 def flat(config: Config) -> dict[str, Any]:
@@ -349,14 +358,31 @@ def validate(config: Config) -> None:
     check_fields(config, "data", "optimizer", "run")
     data = config.data
     require(bool(data.path), "config.data.path is empty: set it to a folder that `xgan prepare` wrote.")
-    require(
-        len(data.domains) >= 2 and len(set(data.domains)) == len(data.domains),
-        f"config.data.domains is {data.domains}: name at least two different domains.",
-    )
+    check_domains(data.domains, "config.data.domains")
     require(0 <= data.shift < data.size, f"config.data.shift is {data.shift}: use 0 to {data.size - 1}.")
     _check_calls(config.run)
     _check_decay(config.optimizer, config.run.steps)
     method_module(config.method)
+
+
+def check_domains(domains: Sequence[str], what: str) -> None:
+    """Checks the names of domains, which name folders, files and directions; `what`: where they stand.
+
+    Raises:
+      ValueError: fewer than two, two alike, no name of a folder, or two directions would have one name.
+    """
+    require(
+        len(domains) >= 2 and len(set(domains)) == len(domains),
+        f"{what} is {tuple(domains)}: name at least two different domains.",
+    )
+    for domain in domains:
+        require(
+            re.fullmatch(r"\w[\w .-]*", domain) is not None,
+            f"{what} has {domain!r}: use the name of a folder, of letters, digits, _, - and dots.",
+        )
+    directions = Counter(f"{s}2{t}" for s in domains for t in domains if s != t)
+    twice = next((name for name, times in directions.items() if times > 1), None)
+    require(twice is None, f"{what} is {tuple(domains)}: two directions would be called {twice}; rename one.")
 
 
 def _check_calls(run: RunConfig) -> None:

@@ -214,19 +214,19 @@ def convert(
     """
     if method not in METHODS:
         raise ValueError(f"--method is {method!r}: use cyclegan, or ugatit (light or full: the file tells).")
+    configs.check_domains(domains, "--domains")
     a, b = domains
     source, out = Path(source), Path(out)
     check_path(out)
     if (out / "config.json").exists():
         raise ValueError(f"{out} is a run already: give another --out.")
+    if (out / "checkpoints").exists():
+        raise ValueError(f"{out} is no run, but has checkpoints of something else: give another --out.")
     found = {"cyclegan": _cyclegan, "ugatit": _ugatit}[method](source, epoch, a, b)
     config = _configuration(method, found, (a, b), _size(found, size))
     state = _begun(source, config, found)
     out.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(out / "checkpoints")
-    if checkpoints.steps():
-        checkpoints.close()
-        raise ValueError(f"{out} has checkpoints, but no config.json: delete it, or give another --out.")
     checkpoints.save(state, 0, {"iterator": None, "counts": None, "crop": dict.fromkeys((a, b), crop)})
     checkpoints.close()
     (out / "config.json").write_text(configs.to_json(config))

@@ -9,10 +9,12 @@ import errno
 import logging
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 
 INPUT = 2  # what was given is at fault: a flag, a setting, a path, a file
 MACHINE = 1  # the machine is (its disk, its memory), or the run (NaN), or this program
@@ -80,7 +82,8 @@ def run(command: str, work: Callable[[], object]) -> int:
     logging.basicConfig(format="%(message)s")  # before a library's first warning chooses another form
     _quieten_libraries()
     try:
-        status = _exit_status(work)
+        with _heeding_ctrl_c(command):
+            status = _exit_status(work)
         print(end="", flush=True)
     except BaseException as error:
         fault = fault_of(error, command)
@@ -171,6 +174,43 @@ def _exit_status(work: Callable[[], object]) -> int:
             return MACHINE
         return int(stop.code or 0)
     return 0
+
+
+@contextlib.contextmanager
+def _heeding_ctrl_c(command: str) -> Iterator[None]:
+    """Ctrl-C ends the work wherever it is.
+
+    Python raises KeyboardInterrupt in whatever runs: a module that is being imported is then left half made,
+    which other modules take for a fault of theirs, or crash of; and JAX's callback of the garbage collector
+    swallows it, and the work goes on.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        where = [(f.f_code.co_filename, f.f_code.co_name) for f in _frames(frame)]
+        if any(file.startswith("<frozen importlib") for file, _ in where):
+            print(f"{command}: {fault_of(KeyboardInterrupt())}", file=sys.stderr, flush=True)
+            os._exit(STOPPED)
+        if any(name == "_xla_gc_callback" for _, name in where):
+            signal.setitimer(signal.ITIMER_REAL, 0.01)  # it will be over by then
+            return
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # of a job in the background
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGALRM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """The innermost first."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _quieten_libraries() -> None:

@@ -46,6 +46,9 @@ def parse(argv: list[str]) -> list[str]:
         left: list[str] = flags.FLAGS(argv)
     except flags.Error as error:
         raise ValueError(_sentence(str(error))) from error
+    for name in ("workdir", "out", "data", "inception_weights"):
+        if name in flags.FLAGS and flags.FLAGS[name].value == "":  # of a shell's variable that is not set
+            raise ValueError(f"--{name} is empty: give a path.")
     return left
 
 

@@ -7,7 +7,6 @@ Any other file stays as it is, and what is written gets a number: me-2.png.
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import itertools
 import json
@@ -16,6 +15,8 @@ import secrets
 import stat
 import unicodedata
 from pathlib import Path, PurePosixPath
+
+from xgan_jax import locks
 
 LEDGER = ".xgan_outputs"
 
@@ -83,13 +84,14 @@ class Outputs:
     """What one command writes into `folder`, which appears with the first file.
 
     Raises:
-      ValueError: `folder` is a file.
+      ValueError: `folder` is a file, or a link to nothing.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ValueError(f"{folder} is a file: give a folder to write into.")
+        if os.path.lexists(self.folder) and not self.folder.is_dir():
+            what = "a file" if self.folder.exists() else "a link to nothing"
+            raise ValueError(f"{folder} is {what}: give a folder to write into.")
         self._ledger = Ledger(self.folder)
         self._given: set[str] = set()  # by this command, as `same_name` has them
         self._numbered: list[tuple[str, str]] = []
@@ -126,8 +128,7 @@ class Outputs:
     def _write(self, name: str, data: bytes, of: str) -> str:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LEDGER).open("a") as ledger:
-            with contextlib.suppress(OSError):  # some network disks have no locks
-                fcntl.flock(ledger, fcntl.LOCK_EX)
+            locks.lock(ledger, self.folder, wait=True)
             free = self._free_name(name, of)
             path, digest = self.folder / free, _digest(data)
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -294,6 +294,30 @@ def test_outputs_of_earlier_commands_are_no_inputs(tmp_path: Path) -> None:
     assert "out/mine.png" in opened(photos, Outputs(photos).made)[0]
 
 
+RUN = {"config.json": b'{"method": "xgan", "data": {}}', "checkpoints/0/manifest": b"x", "samples/1.png": PNG}
+DATASET = {"report.json": b'{"request": {}, "domains": {}}', "face/contact_sheet.png": PNG}
+UNFINISHED = {"journal.json": b'{"request": {}, "done": {}}', "face/contact_sheet.png": PNG}
+OTHER = {
+    "config.json": b'{"method": 1, "data": 2}',
+    "report.json": b"[[",
+    "journal.json": b"[]",
+    "2.png": PNG,
+}
+
+
+def test_runs_and_datasets_among_pictures_are_left_out(tmp_path: Path) -> None:
+    """As a whole, unless they or a folder in them are given; other folders with such files are read."""
+    photos = written(tmp_path / "photos", {"1.png": PNG})
+    for name, files in {"run": RUN, "a/data": DATASET, "a.partial": UNFINISHED, "other": OTHER}.items():
+        written(photos / name, files)
+    others = {f"other/{name}" for name in OTHER if name != "2.png"}
+    read, refused, ignored = opened(photos)
+    assert read == open_source(str(photos)).names == ["1.png", "other/2.png"] and not refused
+    assert set(ignored) == {"run/", "a/data/", "a.partial/"} | others
+    assert opened(photos / "run/samples")[0] == ["1.png"]
+    assert opened(photos / "run")[0] == ["samples/1.png"]
+
+
 def test_a_zip_of_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zips, "MAX_ZIP_BYTES", 1000)
     with pytest.raises(ValueError, match="would unpack to"):

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from xgan_jax import cli
+from xgan_jax.data import prepare as preparing
 from xgan_jax.data.pictures import IGNORED, MENDED, crop_resize, decode, encode
 from xgan_jax.data.prepare import prepare
 from xgan_jax.data.synthetic import draw, sample_attributes
@@ -528,6 +529,85 @@ def test_a_repeated_command_does_nothing_and_another_is_refused(tmp_path, capsys
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
 
 
+def without_contents(path):
+    """A report or a journal as it was written before contents were looked at."""
+    content = json.loads(path.read_text())
+    for domain in content["request"]["domains"].values():
+        del domain["contents"]
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "two folders"])
+def test_a_picture_of_other_contents_is_another_picture(tmp_path, kind):
+    """Even under its name and of its size."""
+
+    def place(folder, seed):
+        files = {f"{i}.bmp": saved(Image.fromarray(picture(seed + i)), "BMP") for i in range(3)}
+        return zipped(folder, files) if kind == "zip" else write(folder, files)
+
+    given = [str(place(tmp_path / name, seed=0)) for name in ("a", "b")[: 1 + (kind == "two folders")]]
+    out = tmp_path / "out"
+    first = prepare({"face": given}, out, size=SIZE, workers=1)
+    place(Path(given[-1]), seed=1)
+    with pytest.raises(ValueError, match="the pictures or labels of face have changed since"):
+        prepare({"face": given}, out, size=SIZE)
+    without_contents(out / "report.json")
+    if kind != "zip":  # whose checksums have always counted
+        assert prepare({"face": given}, out, size=SIZE)["domains"] == first["domains"]
+    place(Path(given[-1]), seed=0)
+    assert prepare({"face": given}, out, size=SIZE)["domains"] == first["domains"]
+
+
+def test_an_interrupted_domain_is_kept_only_for_the_same_contents(tmp_path, monkeypatch, capsys):
+    def draw(seed):
+        for folder in domains.values():
+            write(Path(folder), {"1.bmp": saved(Image.fromarray(picture(seed)), "BMP")})
+
+    def stopped(domain, *_):
+        if domain.name == "anime":
+            raise KeyboardInterrupt
+        return write_domain(domain, *_)
+
+    domains, out = {name: str(tmp_path / name) for name in ("face", "anime")}, tmp_path / "out"
+    write_domain = preparing._write_domain
+    draw(0)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(preparing, "_write_domain", stopped)
+        prepare(domains, out, size=SIZE, workers=1, test_fraction=0.0)
+    draw(1)
+    with pytest.raises(
+        ValueError, match=r"interrupted prepare .*the pictures or labels of face have changed"
+    ):
+        prepare(domains, out, size=SIZE, test_fraction=0.0)
+    without_contents(tmp_path / "out.partial/journal.json")
+    report = prepare(domains, out, size=SIZE, workers=1, test_fraction=0.0)
+    assert "face: was finished before the interruption" in capsys.readouterr().out
+    assert "contents" not in report["request"]["domains"]["face"], "which nobody knows"
+
+
+@pytest.mark.parametrize("lost", ["face/face-train.tfrecord-*", "face/dataset_info.json", "face/*"])
+def test_a_dataset_that_is_not_whole_is_refused(tmp_path, capsys, lost):
+    out, source = tmp_path / "out", write(tmp_path / "a", pngs(3))
+    command = ["prepare", "--domain", f"face={source}", "--out", str(out), "--size", str(SIZE)]
+    assert cli.main(command) == 0
+    for path in out.glob(lost):
+        path.unlink()
+    capsys.readouterr()
+    assert cli.main(command) == 2
+    said = capsys.readouterr()
+    assert "already prepared" not in said.out and said.err.count("\n") == 1
+    assert said.err.endswith(f"To prepare it again, delete {out}, or choose another --out.\n")
+
+
+def test_a_dataset_that_was_cut_is_refused(tmp_path):
+    out, source = tmp_path / "out", write(tmp_path / "a", pngs(3))
+    prepare({"face": str(source)}, out, size=SIZE, workers=1)
+    (shard,) = out.glob("face/face-train.tfrecord-*")
+    shard.write_bytes(shard.read_bytes()[:-5])
+    with pytest.raises(ValueError, match=r"face-train.* To prepare it again, delete .*out"):
+        prepare({"face": str(source)}, out, size=SIZE, workers=1)
+
+
 def test_killed_in_the_middle_and_repeated(tmp_path, capsys):
     """kill -9 while the second domain is written: no OUT; the same command finishes it."""
     face, anime = write(tmp_path / "a", pngs(6)), write(tmp_path / "b", pngs(40, start=50))
@@ -624,6 +704,43 @@ def test_the_next_command_is_printed(tmp_path, capsys):
     assert line.endswith("""'--config.data.domains=("face", "cat")' --config.data.size=32""")
 
 
+@pytest.mark.parametrize(
+    ("files", "options"),
+    [
+        (pngs(3), ["--test-fraction", "0"]),
+        (pngs(1), []),
+        (pngs(1) | {"1.png": b""}, ["--test-fraction", ".99"]),
+    ],
+)
+def test_a_domain_without_test_pictures_is_told(tmp_path, capsys, files, options):
+    """It may be meant, to train with other splits; but train.py would refuse the command that others get."""
+    command = ["prepare", "--size", str(SIZE), "--out", str(tmp_path / "out"), *options]
+    command += ["--domain", f"face={write(tmp_path / 'a', files)}"]
+    command += ["--domain", f"anime={write(tmp_path / 'b', {'train/1.png': png(1), 'test/2.png': png(2)})}"]
+    assert cli.main(command) == cli.main(command) == 0
+    said = capsys.readouterr().out
+    assert (
+        "Next:" not in said
+        and said.count("Note: train.py refuses a domain without test pictures, as face:") == 2
+    )
+
+
+def test_a_domain_without_training_pictures_says_where_they_are(tmp_path):
+    table = {"attributes.csv": b"file,age\n000.png,1\n001.png,1\n002.png,2\n003.png,2\n"}
+    source = write(tmp_path / "a", pngs(4) | table)
+    (tmp_path / "list.txt").write_text("002.png\n003.png\n")
+    with pytest.raises(
+        ValueError, match=r"no usable .* of 4 found: 2 in test; 2 left out by --where: give it"
+    ):
+        prepare(
+            {"face": str(source)},
+            tmp_path / "out",
+            size=SIZE,
+            where={"face": {"age": "2"}},
+            test_lists={"face": str(tmp_path / "list.txt")},
+        )
+
+
 def test_contact_sheet(tmp_path):
     prepare({"face": str(write(tmp_path / "a", pngs(11)))}, tmp_path / "out", size=SIZE, workers=1)
     sheet = decode((tmp_path / "out" / "face" / "contact_sheet.png").read_bytes())
@@ -675,9 +792,7 @@ def test_why_nothing_is_left_to_train_on_is_said(tmp_path):
     source = write(tmp_path / "a", pngs(3) | {"attributes.csv": b"file,hair\n" + rows.encode()})
     (tmp_path / "test.txt").write_text("000.png\n")
     choice = {"test_lists": {"face": str(tmp_path / "test.txt")}, "where": {"face": {"hair": "a"}}}
-    with pytest.raises(
-        ValueError, match=r"of 3 found: 2 are left out by --where; 1 are in the split test\.$"
-    ):
+    with pytest.raises(ValueError, match="of 3 found: 1 in test; 2 left out by --where: give it"):
         prepare({"face": str(source)}, tmp_path / "out", size=SIZE, workers=1, **choice)
 
 
@@ -859,6 +974,12 @@ def test_tfds_records_as_celeb_a_has_them(tmp_path, file_format):
     assert (example["Smiling"], example["nose_x"]) == ([0], [4])
     assert np.array_equal(pixels(example), crop_resize(decode(jpegs[4]), SIZE, "celeba"))
 
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="the pictures or labels of face have changed since"):
+        prepare({"face": f"tfds:{folder}"}, tmp_path / "out", size=SIZE)
+
 
 def test_tfds_that_is_not_prepared(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
@@ -907,21 +1028,38 @@ def test_tfds_that_is_not_prepared(tmp_path, monkeypatch):
         (["--domain", "face={}/a", "--out", "{}/texts/a.csv"], "is a file: choose another"),
         (["--domain", "face={}/a", "--out", "{}/texts"], "is not empty and was not written by prepare"),
         (["--domain", "face={}/a", "--out", "{}/link"], "is a link or a mount point"),
+        (["--domain", "face={}/a", "--out", "{}/dangling"], "is a link to nothing: choose another"),
+        (["--domain", "face={}/a", "--out", "."], "is the folder you are in: give one inside it, data"),
+        (["--domain", "face={}/a", "--out", ""], "--out is empty: give a path"),
         (["--domain", "face={}/a", "--out", "{}/foreign"], "foreign.partial is in the way"),
     ],
 )
-def test_wrong_input_is_one_sentence(tmp_path, capsys, arguments, message):
+def test_wrong_input_is_one_sentence(tmp_path, capsys, monkeypatch, arguments, message):
     write(tmp_path / "a", pngs(2))
     write(tmp_path / "texts", {"a.csv": b"file,b\nz,1\n", "b.txt": b"x"})
     write(tmp_path / "foreign.partial", {"something": b"x"})
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "empty")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    monkeypatch.chdir(tmp_path / "empty")
     out = [] if "--out" in arguments else ["--out", str(tmp_path / "out")]
     assert cli.main(["prepare", *(a.format(tmp_path) for a in arguments), *out]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.startswith("xgan prepare: ") and error.count("\n") == 1 and "Traceback" not in error
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
+
+
+@pytest.mark.parametrize("empty", ["workdir", "input", "output", "out"])
+def test_an_empty_path_is_refused_before_anything_else(capsys, empty):
+    paths = dict.fromkeys(("workdir", "input", "output"), "x")
+    command = ["neighbours", "--domain", "a", "--among", "b"]
+    if empty == "out":
+        paths, command = {"weights": "x", "out": "x"}, ["convert", "--method", "no_such"]
+    for name, path in (paths | {empty: ""}).items():
+        command += [f"--{name}", *(["x"] if name == "input" else []), path]
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err == f"xgan {command[0]}: --{empty} is empty: give a path.\n"
 
 
 def test_translate_arguments_reach_the_function(monkeypatch):

@@ -126,7 +126,24 @@ def test_dataset_is_not_drawn_over(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "is drawn already" in capsys.readouterr().out
     with pytest.raises(ValueError, match="delete it or give another --out"):
         draw_dataset(out, count=3, test_count=1, size=32)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="delete it or give another --out"):
+        draw_dataset(tmp_path / "dangling", count=2, test_count=1, size=32)
     assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "number", "least"), [("count", 0, 1), ("test-count", -1, 0), ("size", 8, 16), ("seed", -1, 0)]
+)
+def test_numbers_that_are_too_small_are_refused(
+    tmp_path: Path, monkeypatch, capsys, flag: str, number: int, least: int
+) -> None:
+    command = ["synthetic", "--out", str(tmp_path / "drawn"), f"--{flag}", str(number)]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as ended:
+        synthetic.main()
+    assert ended.value.code == 2 and not list(tmp_path.iterdir())
+    assert capsys.readouterr().err == f"synthetic: --{flag} is {number}: use {least} or more.\n"
 
 
 def test_what_an_interruption_left_is_taken_up_and_nothing_else(tmp_path: Path) -> None:

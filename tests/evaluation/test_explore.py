@@ -52,7 +52,7 @@ def use(records: Path, monkeypatch: pytest.MonkeyPatch):
 
     def use(method: Method) -> Run:
         run = Run(config, method, {}, {}, 7, {d: "none" for d in config.data.domains})
-        monkeypatch.setattr(explore, "load_run", lambda *_: run)
+        monkeypatch.setattr(explore, "load_run", lambda *_, **__: run)
         monkeypatch.setattr(translate, "load_run", lambda *_: run)
         return run
 
@@ -151,7 +151,7 @@ def test_translating_a_folder_into_itself_keeps_the_photos(use, tmp_path: Path, 
     for direction, report, names in (
         ("face2anime", "translate-2.json", ["40-2.png", "90-2.png"]),
         ("face2anime", "translate-2.json", ["40-2.png", "90-2.png"]),
-        ("anime2face", "translate-2.json", ["40-3.png", "90-3.png"]),
+        ("anime2face", "translate-3.json", ["40-3.png", "90-3.png"]),
     ):
         assert cli.main([*arguments, "--direction", direction]) == 0
         said = json.loads((tmp_path / "p" / report).read_text())

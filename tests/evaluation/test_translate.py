@@ -1,6 +1,7 @@
 """From a trained run to pictures: eval's grids, and any file a user has."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from small import xgan_config
 from xgan_jax import progress
 from xgan_jax.config import Config
 from xgan_jax.data.pictures import MENDED
-from xgan_jax.evaluation import grid, translate
+from xgan_jax.evaluation import explore, grid, translate
 from xgan_jax.method import Method
 from xgan_jax.runs.checkpoint import CheckpointError
 from xgan_jax.training import loop
@@ -147,6 +148,50 @@ def test_pictures_are_cropped_as_in_training(run: Path, tmp_path: Path) -> None:
         translate.translate_files(str(run), str(tmp_path / f"{name}.png"), str(out), "face2anime")
         results.append(np.asarray(Image.open(out / f"{name}.png")))
     np.testing.assert_array_equal(*results)
+
+
+def test_pictures_of_another_run_or_step_are_not_written_over(run: Path, tmp_path: Path, capsys) -> None:
+    both = []
+    for step in (4, 2, 4):
+        both += translate.evaluate(run, tmp_path, count=2, step=step)["written"]
+    assert both[:2] == both[6:8] == ["face2anime.png", "anime2face.png"] and both[3] == "face2anime-2.png"
+    assert json.loads((tmp_path / "eval.json").read_text())["step"] == 4
+    assert json.loads((tmp_path / "eval-2.json").read_text())["step"] == 2
+
+
+def test_other_files_among_the_samples_are_left_out(run: Path, tmp_path: Path, capsys) -> None:
+    moved = tmp_path / "run"
+    shutil.copytree(run, moved)
+    sheet = (moved / "samples/step_0000004.png").read_bytes()
+    (moved / "samples/step_0000004 copy.png").write_bytes(sheet)
+    (moved / "samples/step_0000009.png").touch()
+    assert "start_and_now.png" not in translate.evaluate(moved, count=2)["written"]
+    assert f"note: {moved}/samples/step_0000009.png is left out: the file is empty" in capsys.readouterr().out
+    (moved / "samples/step_0000009.png").unlink()
+    assert "start_and_now.png" in translate.evaluate(moved, count=2)["written"]
+    assert grid.sampled(moved / "samples") == [0, 4]
+
+
+@pytest.mark.parametrize(
+    "path, given, sentence",
+    [
+        ("", None, "has no dataset of its own"),
+        ("gone", None, "give --data"),
+        ("", "gone", "--data gone is no folder"),
+    ],
+)
+def test_a_dataset_that_is_not_there(
+    run: Path, path: str, given: str | None, sentence: str, tmp_path: Path
+) -> None:
+    moved = tmp_path / "run"
+    shutil.copytree(run, moved)
+    config = json.loads((moved / "config.json").read_text())
+    config["data"]["path"] = path
+    (moved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(FileNotFoundError, match=sentence):
+        translate.evaluate(moved, data=given)
+    with pytest.raises(FileNotFoundError, match=sentence):
+        explore.neighbours(str(moved), [], "face", "anime", str(tmp_path / "out"), data=given)
 
 
 def test_bad_requests_are_one_sentence(run: Path, tmp_path: Path) -> None:

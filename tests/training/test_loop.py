@@ -1,5 +1,6 @@
 """Runs of `train`: start, watch, stop, continue, and everything that may go wrong between."""
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -15,19 +16,21 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from small import poison, small_config, xgan_config
+from small import Small, poison, small_config, xgan_config
 
 from xgan_jax import config as configs
 from xgan_jax import method as methods
 from xgan_jax.config import Config
 from xgan_jax.data import pipeline
-from xgan_jax.evaluation import grid
+from xgan_jax.evaluation import grid, measures
 from xgan_jax.faults import MachineError
+from xgan_jax.method import Terms
 from xgan_jax.runs import checkpoint, folder
 from xgan_jax.runs import state as states
 from xgan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from xgan_jax.training import log, loop, metrics
 from xgan_jax.training.log import NonFiniteError
+from xgan_jax.training.samples import Best
 from xgan_jax.training.signals import Stopped
 
 ROOT = Path(__file__).parents[2]
@@ -315,13 +318,68 @@ def test_two_processes_cannot_share_a_folder(records: Path, tmp_path: Path) -> N
         loop.train(run_config(records), tmp_path / "run")
 
 
-@pytest.mark.parametrize("name", ["reals.png", "config.json", "samples/step_0000000.png", "run.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["reals.png", "config.json", "samples/step_0000000.png", "run.json", "checkpoints/7", "best/last.pth"],
+)
 def test_a_folder_of_other_files_is_no_run(records: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("[]")
-    with pytest.raises(ValueError, match=f"is no run, but has a file {name}, where a run writes its own"):
+    with pytest.raises(ValueError, match=f"is no run, but has {name}, where a run writes its own"):
         loop.train(run_config(records), tmp_path)
     assert (tmp_path / name).read_text() == "[]" and not (tmp_path / ".lock").exists()
+
+
+def test_what_is_refused_changes_nothing(records: Path, more_records: Path, tmp_path: Path) -> None:
+    """A setting that is found wrong late, when the run has been read."""
+    loop.train(run_config(records, run__steps=1), tmp_path / "run")
+    before = (tmp_path / "run/config.json").read_bytes()
+    (tmp_path / "file").touch()
+    for profile, sentence in (("file", "cannot be made a folder"), ("folder", "after step 1")):
+        config = run_config(more_records, run__steps=60 if profile == "file" else 30)
+        config.run.profile, config.run.allow_config_change = str(tmp_path / profile), True
+        with pytest.raises(ValueError, match=sentence):
+            loop.train(config, tmp_path / "run")
+    assert (tmp_path / "run/config.json").read_bytes() == before
+
+
+def test_domains_may_have_dots(records: Path, tmp_path: Path) -> None:
+    """Names of arrays in a checkpoint have dots, too."""
+    for old, new in (("face", "face.v2"), ("anime", "anime.")):
+        shutil.copytree(records / old, tmp_path / "data" / new)
+    config = run_config(tmp_path / "data", run__steps=1)
+    config.data.domains = ("face.v2", "anime.")
+    loop.train(config, tmp_path / "run")
+    config.run.steps = 2
+    loop.train(config, tmp_path / "run")
+
+
+def test_the_best_of_other_pictures_is_set_aside(
+    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measures, "RunningKid", lambda *_: None)
+    config = run_config(records)
+    method = methods.load(config)
+    with contextlib.closing(Checkpoints(tmp_path / "best")) as checkpoints:
+        checkpoints.save(states.create(method, config), 1, {"kid": 0.5, "pictures": {"face": "x"}})
+    for pictures, lowest, left in (("x", 0.5, [1]), ("y", float("inf"), [])):
+        with contextlib.ExitStack() as opened:
+            best = Best(config, method, tmp_path, 1, {"pictures": {"face": pictures}}, opened)
+            assert (best._lowest, best._checkpoints.steps()) == (lowest, left)
+
+
+def test_it_is_said_where_nothing_tells_the_crop(records: Path, tmp_path: Path, capsys) -> None:
+    shutil.copytree(records, tmp_path / "data")
+    (tmp_path / "data/report.json").unlink()
+    for path, said in ((records, False), (tmp_path / "data", True)):
+        loop.train(run_config(path, run__steps=1), tmp_path / path.name)
+        assert ("nothing says how the pictures of face were cropped" in capsys.readouterr().out) == said
+
+
+def test_a_run_that_learns_nothing_is_refused(records: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(Small, "losses", lambda *_: Terms({}, {}, {}))
+    with pytest.raises(ValueError, match=r"every weight in config.weights is zero"):
+        loop.train(run_config(records), tmp_path / "run")
 
 
 def test_batch_that_devices_cannot_share(records: Path, tmp_path: Path) -> None:

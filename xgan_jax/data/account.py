@@ -58,12 +58,12 @@ class Account:
         refused = sorted(self._refused, key=lambda r: r["file"])
         found = len(source.names) + len(source.refused)
         if "train" not in splits:
-            reasons = [f"{r['file']}: {r['reason']}" for r in refused[:3]]
-            reasons += [f"{self._left_out:,} are left out by --where"] * (self._left_out > 0)
-            reasons += [f"{count:,} are in the split {split}" for split, count in splits.items()]
+            others = [f"{count:,} in {split}" for split, count in splits.items()]
+            others += [f"{self._left_out:,} left out by --where"] if self._left_out else []
+            others += [f"{r['file']}: {r['reason']}" for r in refused[:3]]
             raise ValueError(
                 f"the domain {domain.name} ({domain.path}) has no usable training picture of {found} found: "
-                f"{'; '.join(reasons)}."
+                f"{'; '.join(others)}: give it other pictures, or other splits."
             )
         ignored = Counter(
             os.path.splitext(name)[1].lower() or Path(name).name.strip() for name in source.ignored

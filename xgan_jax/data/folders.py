@@ -1,6 +1,8 @@
 """A folder of pictures, at any depth, or one file. Links to files are followed, links to folders are not, and
 only regular files are opened: nothing waits for a pipe."""
 
+import hashlib
+import json
 import os
 import stat
 from collections.abc import Sequence
@@ -10,6 +12,12 @@ from xgan_jax.data.listing import MAX_FILE_BYTES, Listing, is_litter, is_other, 
 from xgan_jax.data.pictures import PictureError
 from xgan_jax.outputs import LEDGER, Ledger
 
+# What says that a folder is ours: a run, a dataset, an unfinished one.
+_OURS = {
+    "config.json": {"method", "data"},
+    "report.json": {"request", "domains"},
+    "journal.json": {"request", "done"},
+}
 _SPECIAL = "it is a pipe, a socket or a device, not a regular file"
 
 
@@ -40,9 +48,16 @@ class Folder:
             raise PictureError(f"the file has more than the {MAX_FILE_BYTES // 2**20} MiB allowed")
         return data
 
+    def digest(self, name: str) -> bytes:
+        """Of what a file holds, or of why it cannot be read. Thread-safe."""
+        try:
+            return hashlib.blake2b(self.read(name), digest_size=16).digest()
+        except PictureError as error:
+            return str(error).encode()
+
     def listing(self) -> Listing:
-        """All files; reads none. What commands wrote among them is no picture to start from, unless there is
-        nothing else."""
+        """All files; reads no picture. What commands wrote among them is none to start from, unless there is
+        nothing else; nor is what lies in a run or a dataset of ours, unless that was given itself."""
         listing = Listing(self.where)
         waiting = [part for part in self._parts if (self.where / part).is_dir()]
         while waiting:
@@ -61,6 +76,9 @@ class Folder:
         except OSError as error:
             if not is_litter(folder):
                 listing.refuse(folder or ".", f"the folder cannot be read: {reason_of(error)}")
+            return []
+        if folder not in self._parts and self._is_ours(folder, {entry.name for entry in found}):
+            listing.ignored.append(f"{folder}/")
             return []
         folders = []
         for entry in found:
@@ -88,6 +106,21 @@ class Folder:
             listing.add(name, status.st_size)
         else:
             listing.refuse(name, _SPECIAL)
+
+    def _is_ours(self, folder: str, names: set[str]) -> bool:
+        """Whether a folder with these names is a run, or a dataset of prepare's, finished or not."""
+        for file, keys in _OURS.items():
+            if file in names and keys <= self._keys(f"{folder}/{file}"):
+                return file != "config.json" or "checkpoints" in names
+        return False
+
+    def _keys(self, name: str) -> set[str]:
+        """Those of a file's JSON; none where it is none."""
+        try:
+            content = json.loads(self.read(name))
+        except (PictureError, ValueError, RecursionError):
+            return set()
+        return set(content) if isinstance(content, dict) else set()
 
     def _made(self, listing: Listing) -> set[str]:
         """Those of the pictures that commands wrote, as the ledgers among them say."""

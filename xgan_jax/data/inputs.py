@@ -18,7 +18,7 @@ from xgan_jax.progress import tracked
 
 class Inputs:
     """The files at a path. All that are found are in `names` or `refused`; what is no picture by its name, or
-    an output of xgan in a folder of pictures, is in `ignored`.
+    an output of xgan in a folder of pictures, is in `ignored`; a run or a dataset there, as its folder.
 
     Raises:
       FileNotFoundError: nothing is there.

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +80,14 @@ class Joined:
 
     def fingerprint(self) -> str:
         """As `Source.fingerprint`."""
-        parts = [(place, source.fingerprint()) for place, source in self.sources.items()]
+        return self._digest(source.fingerprint() for source in self.sources.values())
+
+    def contents(self) -> str:
+        """As `Source.contents`."""
+        return self._digest(source.contents() for source in self.sources.values())
+
+    def _digest(self, of_sources: Iterable[str]) -> str:
+        parts = list(zip(self.sources, of_sources, strict=True))
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
     def values(self, label: str) -> Counter[Value] | None:

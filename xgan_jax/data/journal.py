@@ -1,7 +1,6 @@
 """What stands at OUT, and the journal of the unfinished OUT.partial: what was asked for, and which domains of
 it are finished. The same request goes on there; another is told in what it differs."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -9,34 +8,52 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xgan_jax import locks
 
-def finished(out: Path, request: dict[str, Any]) -> dict[str, Any] | None:
-    """The report in `out` when it answers `request`; None when there is nothing at `out`.
+
+def standing(out: Path) -> dict[str, Any] | None:
+    """The report of the dataset at `out`; None when there is nothing.
 
     Raises:
       ValueError: something else is there.
     """
     if not out.exists():
+        if out.is_symlink():
+            raise ValueError(f"--out {out} is a link to nothing: choose another.")
         return None
     if not out.is_dir():
         raise ValueError(f"--out {out} is a file: choose another.")
     if out.is_symlink() or os.path.ismount(out):
         # A finished folder is renamed into place, which neither allows.
         raise ValueError(f"--out {out} is a link or a mount point: give a folder inside it, {out / 'data'}.")
+    report = _report_in(out)
+    if report is None and any(out.iterdir()):
+        raise ValueError(f"--out {out} is not empty and was not written by prepare: choose another folder.")
+    if report is None and Path.cwd().is_relative_to(out.resolve()):
+        # Renaming into its place would take the folder away from under the shell.
+        raise ValueError(f"--out {out} is the folder you are in: give one inside it, {out / 'data'}.")
+    return report
+
+
+def _report_in(folder: Path) -> dict[str, Any] | None:
     try:
-        report: dict[str, Any] = json.loads((out / "report.json").read_text())
-        was = report["request"]
-    except (OSError, ValueError, KeyError, TypeError):
-        if any(out.iterdir()):
-            raise ValueError(
-                f"--out {out} is not empty and was not written by prepare: choose another folder."
-            ) from None
+        report = json.loads((folder / "report.json").read_text())
+    except (OSError, ValueError):
         return None
-    if was != request:
+    return report if isinstance(report, dict) and "request" in report else None
+
+
+def check_same(out: Path, report: dict[str, Any], request: dict[str, Any]) -> None:
+    """Whether the dataset at `out`, whose report this is, answers `request`.
+
+    Raises:
+      ValueError: it answers another; the sentence says in what they differ.
+    """
+    was = report["request"]
+    if was != _as_noted(request, was):
         raise ValueError(
             f"--out {out} holds another dataset ({_difference(was, request)}): delete it or choose another."
         )
-    return report
 
 
 class Journal:
@@ -47,7 +64,7 @@ class Journal:
     """
 
     def __init__(self, out: Path, request: dict[str, Any]) -> None:
-        """`out`: as `finished` has seen it, not there or empty.
+        """`out`: as `standing` has seen it, not there or empty.
 
         Raises:
           ValueError: the folder cannot be made, another process is writing it, or it belongs to another
@@ -61,6 +78,7 @@ class Journal:
             os.close(self._lock)
             raise
         self.done: dict[str, Any] = self._journal["done"]  # {domain: its report}
+        self.request: dict[str, Any] = self._journal["request"]  # as the program noted it that began
 
     def __enter__(self) -> "Journal":
         return self
@@ -86,7 +104,7 @@ class Journal:
         """Writes report.json and makes the folder `out`."""
         _write_json(self._folder / "report.json", report)
         if self._out.exists():
-            self._out.rmdir()  # `finished` has seen that it is empty
+            self._out.rmdir()  # `standing` has seen that it is empty
         os.rename(self._folder, self._out)
         (self._out / "journal.json").unlink()
 
@@ -98,11 +116,9 @@ def _make_and_lock(folder: Path) -> int:
         lock = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise ValueError(f"{folder} cannot be made ({error.strerror}): choose another --out.") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go when the process dies
-    except OSError:
+    if not locks.lock(lock, folder):
         os.close(lock)
-        raise ValueError(f"another prepare is writing {folder}: wait for it.") from None
+        raise ValueError(f"another prepare is writing {folder}: wait for it.")
     return lock
 
 
@@ -120,12 +136,23 @@ def _take_up(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
         journal = {}
     if not isinstance(journal, dict) or not {"request", "done"} <= journal.keys():
         raise ValueError(f"{folder / 'journal.json'} is damaged: {delete}.")
-    if journal["request"] != request:
+    if journal["request"] != _as_noted(request, journal["request"]):
         raise ValueError(
             f"{folder} was left by an interrupted prepare of another kind "
             f"({_difference(journal['request'], request)}): repeat that one, or {delete}."
         )
     return journal
+
+
+def _as_noted(request: dict[str, Any], was: Mapping[str, Any]) -> dict[str, Any]:
+    """`request` without the contents of pictures where `was` is of a version that did not look at them."""
+    if any("contents" in domain for domain in was["domains"].values()):
+        return request
+    domains = {
+        name: {key: value for key, value in domain.items() if key != "contents"}
+        for name, domain in request["domains"].items()
+    }
+    return request | {"domains": domains}
 
 
 def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -139,7 +166,7 @@ def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     domain = next(d for d in after if before[d] != after[d])
     if before[domain]["path"] != after[domain]["path"]:
         return f"{domain} was made from {before[domain]['path']}"
-    if before[domain]["pictures"] != after[domain]["pictures"]:
+    if any(before[domain].get(key) != after[domain][key] for key in ("pictures", "contents")):
         return f"the pictures or labels of {domain} have changed since"
     if before[domain].get("where") != after[domain].get("where"):
         return f"{domain} was chosen by other labels"

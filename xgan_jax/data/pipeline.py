@@ -141,6 +141,12 @@ def crop_rules(data: DataConfig) -> dict[str, str]:
     return {domain: reports.get(domain, {}).get("crop", data.crop) for domain in data.domains}
 
 
+def cropped_by_others(data: DataConfig) -> list[str]:
+    """The domains whose pictures have the training size, and of which nobody says how they were cut."""
+    strange = [domain for domain in data.domains if domain not in _reports(data)]
+    return [d for d in strange if _shape(_image(_domain_folder(data, d), d)) == [data.size, data.size, 3]]
+
+
 def empty_pictures(count: int, size: int) -> Pictures:
     """Room for `count` pictures, not initialised, 16 bytes past an address that 32 divides.
 
@@ -203,6 +209,28 @@ class PictureSource:
             out[:] = picture if picture.shape == out.shape else crop_resize(picture, self.size, self.crop)
 
 
+def _image(folder: Path, domain: str) -> dict[str, Any]:
+    """What features.json says of the pictures: "tensor", of pixels, or "image", of an encoded one.
+
+    Raises:
+      ValueError: there are none.
+    """
+    features = _read_json(folder / "features.json")["featuresDict"]["features"]
+    image: dict[str, Any] = features.get("image", {})
+    if not {"tensor", "image"} & set(image):
+        raise ValueError(
+            f"{folder} has no picture feature 'image' (there is {', '.join(features)}): convert it with "
+            f"`xgan prepare --domain {domain}=tfds:{folder}`."
+        )
+    return image
+
+
+def _shape(image: dict[str, Any]) -> list[int]:
+    """Of every picture, as features.json has it; -1 is any."""
+    spec = image.get("tensor") or image["image"]
+    return [int(side) for side in spec.get("shape", {}).get("dimensions", [])]
+
+
 def open_pictures(data: DataConfig, domain: str, split: str) -> PictureSource:
     """Opens the records of one domain and split.
 
@@ -218,25 +246,18 @@ def open_pictures(data: DataConfig, domain: str, split: str) -> PictureSource:
         raise ValueError(
             f"{folder} has no records of the split {split!r} (there is {', '.join(splits) or 'none'})."
         )
-    features = _read_json(folder / "features.json")["featuresDict"]["features"]
-    image = features.get("image", {})
+    image = _image(folder, domain)
     raw = "tensor" in image
-    if not raw and "image" not in image:
-        raise ValueError(
-            f"{folder} has no picture feature 'image' (there is {', '.join(features)}): convert it with "
-            f"`xgan prepare --domain {domain}=tfds:{folder}`."
-        )
-    spec = image["tensor" if raw else "image"]
     stored = "uint8" if raw else "any"
     # Encoded pictures of other makers may have any size: they are cropped and resized.
     if raw or domain in _reports(data):
-        shape = [int(side) for side in spec.get("shape", {}).get("dimensions", [])]
+        shape = _shape(image)
         if shape != [data.size, data.size, 3]:
             raise ValueError(
                 f"{folder} holds pictures of {'x'.join(map(str, shape))}, but config.data.size is "
                 f"{data.size}: prepare it again with --size {data.size}, or set --config.data.size."
             )
-        if spec.get("encodingFormat") == "jpeg":
+        if not raw and image["image"].get("encodingFormat") == "jpeg":
             stored = "jpeg"
     missing = [path for path in files if not path.is_file()]
     if missing:

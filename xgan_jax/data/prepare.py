@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from xgan_jax import __version__
-from xgan_jax.config import SIZES
+from xgan_jax.config import SIZES, DataConfig
 from xgan_jax.data.account import Account, say_sums
 from xgan_jax.data.contact_sheet import ContactSheet
 from xgan_jax.data.domains import Domain, open_domains
-from xgan_jax.data.journal import Journal, finished
+from xgan_jax.data.journal import Journal, check_same, standing
 from xgan_jax.data.looks import NEAR, NEAR_COLOURS
 from xgan_jax.data.pictures import CROPS
 from xgan_jax.data.records import Maker, choose_crop
@@ -84,14 +84,18 @@ def prepare(
     out = Path(out)
     paths = {name: [given] if isinstance(given, str) else list(given) for name, given in domains.items()}
     _check(paths, out, size, encoding, crop, test_fraction)
+    report = standing(out)
     opened = open_domains(paths, test_fraction, test_lists or {}, labels or {}, where or {}, encodings or {})
     request: dict[str, Any] = {"format": FORMAT, "size": size, "encoding": encoding, "crop": crop}
     if dedup:
         request["dedup"] = [NEAR, NEAR_COLOURS]
-    request["domains"] = {domain.name: domain.request for domain in opened}
+    request["domains"] = {
+        domain.name: domain.request | {"contents": domain.source.contents()} for domain in opened
+    }
 
-    report = finished(out, request)
     if report is not None:
+        check_same(out, report, request)
+        _check_whole(out, report)
         print(f"{out} is already prepared from the same pictures in the same way: nothing to do.")
         _say_next(report, out)
         return report
@@ -108,7 +112,7 @@ def prepare(
             journal.end(domain.name, made)
         report = {
             "version": __version__,
-            "request": request,
+            "request": journal.request,
             "size": size,
             "encoding": encoding,
             "domains": {domain.name: journal.done[domain.name] for domain in opened},
@@ -148,6 +152,25 @@ def _check(
         raise ValueError(f"--test-fraction is {test_fraction}: use 0 to below 1.")
 
 
+def _check_whole(out: Path, report: Mapping[str, Any]) -> None:
+    """Whether training can open the dataset at `out`.
+
+    Raises:
+      ValueError: it cannot.
+    """
+    from xgan_jax.data import pipeline  # grain is slow to import, and only asked for here
+
+    data = DataConfig(path=str(out), domains=tuple(report["domains"]), size=report["size"])
+    for domain, made in report["domains"].items():
+        for split in made["splits"]:
+            try:
+                pipeline.open_pictures(data, domain, split)
+            except (FileNotFoundError, ValueError) as error:
+                raise ValueError(
+                    f"{error} To prepare it again, delete {out}, or choose another --out."
+                ) from None
+
+
 def _write_domain(domain: Domain, folder: Path, maker: Maker, dedup: bool, workers: int) -> dict[str, Any]:
     """Fills `folder` and returns the domain's part of the report."""
     total = len(domain.source.names)
@@ -181,6 +204,15 @@ def _say_next(report: Mapping[str, Any], out: Path) -> None:
     domains = list(report["domains"])
     sheets = ", ".join(str(out / domain / "contact_sheet.png") for domain in domains)
     print(f"Report: {out / 'report.json'}. Look at: {sheets}")
+    untested = [domain for domain, made in report["domains"].items() if "test" not in made["splits"]]
+    if untested:
+        print(
+            f"Note: train.py refuses a domain without test pictures, as {', '.join(untested)}: delete {out} "
+            "and prepare it with more pictures or another --test-fraction, or train with "
+            "--config.data.test_split=train.",
+            flush=True,
+        )
+        return
     command = ["python", "train.py", "--config", "configs/xgan.py", "--workdir", "runs/my_run"]
     command.append(f"--config.data.path={out}")
     if domains != ["face", "anime"]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from xgan_jax.data.celeba import Lists, find_pictures, is_celeba, name_others
 from xgan_jax.data.columns import Value
+from xgan_jax.data.contents import digest_of_all
 from xgan_jax.data.folders import Folder
 from xgan_jax.data.labels import Labels, find_attributes, join_tables, read_labels_file
 from xgan_jax.data.layout import SPLITS, find_splits, half_of_pair
@@ -51,7 +52,10 @@ class Source(Protocol):
         """
 
     def fingerprint(self) -> str:
-        """Changes when pictures, labels or splits are added, removed or changed in size."""
+        """Changes when pictures, labels or splits are added, removed or changed in size; reads no picture."""
+
+    def contents(self) -> str:
+        """Changes when a picture's bytes do. All are read, but for those of a zip, which has checksums."""
 
     def values(self, label: str) -> Counter[Value] | None:
         """{value of a label: how many pictures have it}; None where only the records would tell."""
@@ -96,6 +100,10 @@ class Files:
             line = (name, self._sizes[name], self.splits.get(name), self._labels.rows.get(name))
             digest.update(repr(line).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+    def contents(self) -> str:
+        """As `Source.contents`."""
+        return digest_of_all(self.names, self.place.digest, self.place.where)
 
     def values(self, label: str) -> Counter[Value]:
         """As `Source.values`."""

@@ -35,6 +35,8 @@ from xgan_jax import faults
 from xgan_jax.progress import Progress
 
 STYLES = ("face", "anime")
+_SMALLEST = 16  # pixels
+_LEAST = {"count": 1, "test_count": 0, "size": _SMALLEST, "seed": 0}
 _DRAWING = ".drawing"  # in the folder of a dataset that is not finished
 HAIR_COLOURS = ("black", "brown", "blond", "red", "gray")
 CUTS = ("short", "bob", "long", "spiky", "bun")
@@ -504,8 +506,10 @@ def draw(
     Raises:
       ValueError: unknown style, or a size below 16.
     """
-    if style not in STYLES or size < 16:
-        raise ValueError(f"cannot draw style {style!r} at {size} px: use face or anime, and 16 px or more.")
+    if style not in STYLES or size < _SMALLEST:
+        raise ValueError(
+            f"cannot draw style {style!r} at {size} px: use face or anime, and {_SMALLEST} px or more."
+        )
     return _DRAW[style](attributes, size, np.random.default_rng(seed))
 
 
@@ -561,11 +565,14 @@ def draw_dataset(
     `out` appears when it is complete. A dataset drawn by the same request is left as it is.
 
     Raises:
-      ValueError: `out` holds something else.
+      ValueError: `out` holds something else, or a number is too small.
     """
     out = Path(out)
     request = {"count": count, "test_count": test_count, "size": size, "seed": seed, "skew": skew}
-    if out.exists():
+    for name, least in _LEAST.items():
+        if request[name] < least:
+            raise ValueError(f"--{name.replace('_', '-')} is {request[name]}: use {least} or more.")
+    if os.path.lexists(out):
         said = out / "dataset.json"
         if said.is_file() and said.read_text(errors="replace") == json.dumps(request) + "\n":
             print(f"{out} is drawn already.")

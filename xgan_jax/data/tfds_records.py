@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xgan_jax.data.columns import Value
+from xgan_jax.data.contents import digest_of_all
 from xgan_jax.data.labels import RESERVED
 from xgan_jax.data.layout import SPLITS
 from xgan_jax.data.matching import Matched
@@ -49,7 +50,9 @@ class TfdsRecords:
         self.notes: list[str] = []
         self.split_notes = ["splits are the dataset's own"]
         self.tables: list[Matched] = []
-        self._records = {s: _records(builder.info.file_format.value, splits[s].filepaths) for s in splits}
+        paths = {split: [os.fspath(path) for path in splits[split].filepaths] for split in splits}
+        self._files = [path for split in sorted(paths) for path in paths[split]]
+        self._records = {s: _records(builder.info.file_format.value, paths[s]) for s in splits}
         ours = {split: SPLITS.get(split, split) for split in splits}
         self.splits = {
             f"{split}/{i:08d}": ours[split] for split in splits for i in range(len(self._records[split]))
@@ -119,13 +122,21 @@ class TfdsRecords:
         """As `Source.fingerprint`."""
         return hashlib.blake2b(self._info, digest_size=16).hexdigest()
 
+    def contents(self) -> str:
+        """As `Source.contents`."""
+        return digest_of_all(self._files, _digest, self.kind)
+
     def values(self, label: str) -> None:
         """As `Source.values`."""
 
 
-def _records(file_format: str, paths: Sequence[Any]) -> Any:
+def _digest(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+
+def _records(file_format: str, files: Sequence[str]) -> Any:
     """Random access to the serialized examples of one split."""
-    files = [os.fspath(path) for path in paths]
     if file_format == "tfrecord":
         return TFRecordSource(files)
     if file_format == "array_record":

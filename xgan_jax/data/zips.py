@@ -71,6 +71,10 @@ class Zip:
         except _DAMAGE as error:
             raise PictureError(f"the file cannot be read: {reason_of(error)}") from None
 
+    def digest(self, name: str) -> bytes:
+        """Of what a member holds, as the zip's directory says."""
+        return self._members[name].CRC.to_bytes(4, "big")
+
     def _unpack(self, member: zipfile.ZipInfo) -> bytes:
         """No more bytes than the member says it has are unpacked, whatever is in it."""
         with self._zip.open(member) as file:

@@ -5,6 +5,7 @@ import functools
 import io
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from xgan_jax.data.inputs import Inputs
 from xgan_jax.data.listing import say_refused
 from xgan_jax.evaluation import grid
 from xgan_jax.evaluation.distances import squared_distances
-from xgan_jax.evaluation.translate import embed_all, split_direction
+from xgan_jax.evaluation.translate import check_dataset, embed_all, split_direction
 from xgan_jax.method import Embeds, Generates, Mixes
 from xgan_jax.outputs import Outputs
 from xgan_jax.runs.load import Run, load_run
@@ -81,6 +82,7 @@ def neighbours(
     output: str,
     count: int = 5,
     step: int | None = None,
+    data: str | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The test pictures of `among` whose embeddings are nearest to those of given pictures of `domain`.
 
@@ -91,18 +93,20 @@ def neighbours(
       the rows of the table, and the two files.
 
     Raises:
+      FileNotFoundError: the run's dataset is not there; `data` says where it is now.
       ValueError: no such domain, fewer pictures than `count`, or the method has no embedding.
     """
     outputs = Outputs(output)
-    run = load_run(workdir, step)
+    run = load_run(workdir, step, data=data)
     _check_domain(run, "--domain", domain)
     _check_domain(run, "--among", among)
-    data = run.config.data
-    total = pipeline.picture_counts(data)[among][data.test_split]
+    check_dataset(run, Path(workdir), data)
+    where = run.config.data
+    total = pipeline.picture_counts(where)[among][where.test_split]
     if not 1 <= count <= total:
         raise ValueError(f"--count is {count}: there are {total} test pictures of {among}, use 1 to {total}.")
     names, images, _ = read_inputs(run, inputs, domain, outputs)
-    gallery = pipeline.read_pictures(data, among, data.test_split, range(total))
+    gallery = pipeline.read_pictures(where, among, where.test_split, range(total))
     distances = squared_distances(_embeddings(run, images, domain), _embeddings(run, gallery, among))
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :count]
     rows = [
@@ -112,7 +116,7 @@ def neighbours(
     ]
     sheet = grid.tile(np.concatenate([images[:, None], gallery[nearest]], 1))
     sheet = grid.titled(sheet, [domain, *(f"{among} {rank + 1}" for rank in range(count))])
-    of = _command("neighbours", workdir, inputs, domain, among, count, step)
+    of = _command("neighbours", workdir, inputs, domain, among, count, step, data and os.path.abspath(data))
     files = {"neighbours.png": pictures.encode(sheet, "png"), "neighbours.csv": _table(rows)}
     return rows, _written(outputs, files, of)
 

@@ -1,5 +1,6 @@
 """Picture grids: real pictures, and translations with their input, reconstruction and round trip."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from jaxtyping import Array, Float, UInt8
 from PIL import Image, ImageDraw
 
 from xgan_jax.data.augment import to_float, to_uint8
-from xgan_jax.data.pictures import encode
+from xgan_jax.data.pictures import PictureError, decode, encode
 from xgan_jax.method import Attends, Method
 from xgan_jax.outputs import put
+from xgan_jax.progress import say
 
 Picture = UInt8[np.ndarray, "_ _ 3"]  # of any height and width
 Pictures = UInt8[np.ndarray, "_ s s 3"]
@@ -124,3 +126,19 @@ def translations(
 def save_png(path: str, picture: Picture) -> None:
     """Writes a PNG file, whole or not at all; what was there is replaced."""
     put(Path(path), encode(picture, "png"))
+
+
+def sampled(samples: Path) -> list[int]:
+    """The steps of which a run's `samples/` has a sheet, ascending; other files there are nobody's."""
+    found = (re.fullmatch(r"step_(\d{7,})\.png", path.name) for path in samples.glob("step_*.png"))
+    return sorted(int(name[1]) for name in found if name)
+
+
+def sheet_of(samples: Path, step: int) -> Picture | None:
+    """The sheet of `step`; None, with a word, where it cannot be read any more."""
+    path = samples / f"step_{step:07d}.png"
+    try:
+        return decode(path.read_bytes())
+    except PictureError as error:
+        say(f"note: {path} is left out: {error}")
+        return None

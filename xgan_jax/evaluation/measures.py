@@ -18,7 +18,7 @@ from xgan_jax.config import Config
 from xgan_jax.evaluation import distances, page, truth
 from xgan_jax.evaluation.figures import PAIRS, Measuring, embedding_figures, embeddings
 from xgan_jax.evaluation.testset import TestSet
-from xgan_jax.evaluation.translate import compiled_translator, translate_all
+from xgan_jax.evaluation.translate import check_dataset, command_of, compiled_translator, translate_all
 from xgan_jax.method import Embeds, Follows, Method
 from xgan_jax.outputs import Outputs
 from xgan_jax.progress import tracked
@@ -64,6 +64,7 @@ def measure(
     workdir = Path(workdir)
     outputs = Outputs(out if out is not None else workdir / "eval")
     run = load_run(workdir, step, best, data)
+    check_dataset(run, workdir, data)
     test = TestSet(run.config.data, count)
     metrics, left_out = _possible(metrics, run, test, inception_weights, force_fid)
     # Before a judge is learnt: the file may be at fault.
@@ -85,9 +86,10 @@ def measure(
         report["embedding"] = embedding_figures(z)
         neighbours = {f"{s}2{t}": distances.nearest(z[s][:8], z[t], 6) for s, t in directions}
     report["how"] = _how(measuring, workdir, best)
-    outputs.write("metrics.json", (json.dumps(report, indent=2) + "\n").encode(), of="measures")
+    of = command_of("measure", workdir, outputs.folder, step, best, data and os.path.abspath(data))
+    outputs.write("metrics.json", (json.dumps(report, indent=2) + "\n").encode(), of)
     html = page.make(workdir, report, cases, test.pictures, neighbours)
-    outputs.write("index.html", html.encode(), of="measures")
+    outputs.write("index.html", html.encode(), of)
     outputs.tell()
     return report
 

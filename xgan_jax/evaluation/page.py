@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from xgan_jax.data.pictures import decode
-from xgan_jax.evaluation.grid import HEADER, tile, titled
+from xgan_jax.evaluation.grid import HEADER, sampled, sheet_of, tile, titled
 from xgan_jax.evaluation.translate import split_direction
 
 Pictures = UInt8[np.ndarray, "_ s s 3"]
@@ -96,14 +95,16 @@ def _curves(workdir: Path) -> list[str]:
 
 def _timeline(workdir: Path, size: int) -> str:
     """The first row of sheets in `samples/`: one picture of each domain through training."""
-    sheets = sorted((workdir / "samples").glob("step_*.png"))
-    if not sheets:
+    samples = workdir / "samples"
+    steps = sampled(samples)
+    if not steps:
         return ""
     figures = []
-    for i in np.unique(np.linspace(0, len(sheets) - 1, min(12, len(sheets))).round().astype(int)):
-        row = decode(sheets[i].read_bytes())[HEADER : HEADER + size]
-        step = int(sheets[i].stem.removeprefix("step_"))
-        figures.append(f"<figure>{_image(row)}<figcaption>step {step:,}</figcaption></figure>")
+    for i in np.unique(np.linspace(0, len(steps) - 1, min(12, len(steps))).round().astype(int)):
+        sheet = sheet_of(samples, steps[i])
+        if sheet is not None:
+            row = _image(sheet[HEADER : HEADER + size])
+            figures.append(f"<figure>{row}<figcaption>step {steps[i]:,}</figcaption></figure>")
     return "<h2>One picture of each domain through training</h2>" + "".join(figures)
 
 

@@ -82,6 +82,28 @@ def embed_all(run: Run, images: Pictures, domain: str, batch_size: int = 64) -> 
     return found.astype(np.float64)
 
 
+def check_dataset(run: Run, workdir: Path, given: str | None) -> None:
+    """Says it when the run's dataset holds other pictures by now; `given`: where it is, if that was said.
+
+    Raises:
+      FileNotFoundError: it is not there.
+    """
+    path = run.config.data.path
+    if not path:
+        raise FileNotFoundError(f"{workdir} has no dataset of its own: give one with --data.")
+    if not os.path.isdir(path):
+        if given is not None:
+            raise FileNotFoundError(f"--data {path} is no folder: give one that `xgan prepare` wrote.")
+        raise FileNotFoundError(f"{workdir} was trained on {path}, which is no folder here: give --data.")
+    if given is None and run.pictures not in (None, pipeline.digests(run.config.data)):
+        say(f"note: {path} holds other pictures by now than {workdir} was trained on")
+
+
+def command_of(name: str, run: Path, folder: Path, *others: Any) -> str:
+    """What is the same when the same command is given again, also after a move of both."""
+    return repr([name, os.path.relpath(run.absolute(), folder.absolute()), *others])
+
+
 def evaluate(
     workdir: str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
@@ -108,19 +130,19 @@ def evaluate(
     workdir = Path(workdir)
     outputs = Outputs(out if out is not None else workdir / "eval")
     run = load_run(workdir, step, best, data)
+    check_dataset(run, workdir, data)
     where = run.config.data
-    if data is None and run.pictures not in (None, pipeline.digests(where)):
-        say(f"note: {where.path} holds other pictures by now than {workdir} was trained on")
+    of = command_of("eval", workdir, outputs.folder, step, best, data and os.path.abspath(data))
     in_split = {domain: counts[where.test_split] for domain, counts in pipeline.picture_counts(where).items()}
     indices = {domain: _spread(in_split[domain], count) for domain in where.domains}
     tests = {
         domain: pipeline.read_pictures(where, domain, where.test_split, indices[domain])
         for domain in where.domains
     }
-    written = _draw_grids(run, tests, outputs)
-    written += _draw_start_and_now(workdir / "samples", outputs)
+    written = _draw_grids(run, tests, outputs, of)
+    written += _draw_start_and_now(workdir / "samples", outputs, of)
     if singles:
-        written += _draw_singles(run, tests, indices, outputs)
+        written += _draw_singles(run, tests, indices, outputs, of)
     report = {
         "workdir": str(workdir),
         "step": run.step,
@@ -134,14 +156,14 @@ def evaluate(
         "written": written,
         "versions": {"xgan_jax": __version__, "jax": jax.__version__},
     }
-    _write_report(outputs, "eval.json", report)
+    _write_report(outputs, "eval.json", report, of)
     outputs.tell()
     return report
 
 
-def _write_report(outputs: Outputs, name: str, report: Mapping[str, Any]) -> str:
+def _write_report(outputs: Outputs, name: str, report: Mapping[str, Any], of: str) -> str:
     """A JSON file, in the place of the command's last one; its name."""
-    return outputs.write(name, (json.dumps(report, indent=2) + "\n").encode(), of=name)
+    return outputs.write(name, (json.dumps(report, indent=2) + "\n").encode(), of)
 
 
 def _spread(total: int, count: int) -> list[int]:
@@ -149,31 +171,30 @@ def _spread(total: int, count: int) -> list[int]:
     return [int(i) for i in np.linspace(0, total - 1, min(total, count)).round()]
 
 
-def _draw_grids(run: Run, tests: Mapping[str, Pictures], outputs: Outputs) -> list[str]:
+def _draw_grids(run: Run, tests: Mapping[str, Pictures], outputs: Outputs, of: str) -> list[str]:
     """A grid a direction; the names of the files."""
     sampler = grid.make_sampler(run.method, run.config.data.domains)
     sheets = grid.translations(sampler, run.params, run.extra, tests)
     return [
-        outputs.write(f"{direction}.png", pictures.encode(sheet, "png"), of="eval")
+        outputs.write(f"{direction}.png", pictures.encode(sheet, "png"), of)
         for direction, sheet in sheets.items()
     ]
 
 
-def _draw_start_and_now(samples: Path, outputs: Outputs) -> list[str]:
+def _draw_start_and_now(samples: Path, outputs: Outputs, of: str) -> list[str]:
     """The run's first and last grids side by side, where it has both; the names of the files."""
-    sheets = sorted(samples.glob("step_*.png"))
-    first = samples / "step_0000000.png"
-    if not first.exists() or len(sheets) < 2:
+    steps = grid.sampled(samples)
+    if len(steps) < 2 or steps[0] != 0:
         return []
-    start, now = (pictures.decode(path.read_bytes()) for path in (first, sheets[-1]))
-    last_step = int(sheets[-1].stem.removeprefix("step_"))
-    both = [grid.titled(start, ["step 0"]), grid.titled(now, [f"step {last_step}"])]
-    sheet = grid.beside(both, gap=24)
-    return [outputs.write("start_and_now.png", pictures.encode(sheet, "png"), of="eval")]
+    both = [(step, grid.sheet_of(samples, step)) for step in (0, steps[-1])]
+    titled = [grid.titled(sheet, [f"step {step}"]) for step, sheet in both if sheet is not None]
+    if len(titled) < 2:
+        return []
+    return [outputs.write("start_and_now.png", pictures.encode(grid.beside(titled, gap=24), "png"), of)]
 
 
 def _draw_singles(
-    run: Run, tests: Mapping[str, Pictures], indices: Mapping[str, Sequence[int]], outputs: Outputs
+    run: Run, tests: Mapping[str, Pictures], indices: Mapping[str, Sequence[int]], outputs: Outputs, of: str
 ) -> list[str]:
     """Every translation under its picture's number, a folder a direction; the names of the folders."""
     translator = compiled_translator(run.method.translate)
@@ -182,7 +203,7 @@ def _draw_singles(
         results = translate_all(translator, run.params, run.extra, tests[source], source, target)
         for i, picture in zip(indices[source], results, strict=True):
             name = f"{source}2{target}/{i:06d}.png"
-            outputs.write(name, pictures.encode(picture, "png"), of="eval")
+            outputs.write(name, pictures.encode(picture, "png"), of)
         written.append(f"{source}2{target}/")
     return written
 
@@ -255,7 +276,8 @@ def translate_files(
         "written": written,
         "remarks": inputs.remarks,
     }
-    path = outputs.folder / _write_report(outputs, "translate.json", report)
+    of = repr([*command, os.path.abspath(input)])
+    path = outputs.folder / _write_report(outputs, "translate.json", report, of)
     outputs.tell()
     if not written:
         raise inputs.all_refused()

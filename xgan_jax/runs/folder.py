@@ -1,7 +1,6 @@
 """A run's folder: held by one training at a time, and what it says of the run (`config.json`, `run.json`)."""
 
 import datetime
-import fcntl
 import importlib.metadata
 import json
 import logging
@@ -16,7 +15,7 @@ from typing import Any
 
 import jax
 
-from xgan_jax import __version__
+from xgan_jax import __version__, locks
 from xgan_jax import config as configs
 from xgan_jax.config import Config
 from xgan_jax.progress import say
@@ -42,13 +41,11 @@ def held(workdir: Path) -> Iterator[None]:
     _check_free(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not locks.lock(lock, workdir):
             raise ValueError(
                 f"another training process is running in {workdir}: "
                 "stop it first, or give this one another --workdir."
-            ) from None
+            )
         yield
 
 
@@ -58,14 +55,21 @@ def _check_free(workdir: Path) -> None:
             return
         others = ["config.json"]
     except FileNotFoundError:
-        others = [name for name in _WRITTEN if os.path.lexists(workdir / name)]
+        others = [name for name in _WRITTEN if os.path.lexists(workdir / name)] + _checkpoints_of_others(
+            workdir
+        )
     except (ValueError, TypeError):
         others = ["config.json"]
     if others:
         raise ValueError(
-            f"{workdir} is no run, but has a file {others[0]}, where a run writes its own: "
-            "give another --workdir."
+            f"{workdir} is no run, but has {others[0]}, where a run writes its own: give another --workdir."
         )
+
+
+def _checkpoints_of_others(workdir: Path) -> list[str]:
+    """What a run would take for its own, and move or remove."""
+    found = [path for name in ("checkpoints", "best") for path in sorted((workdir / name).glob("[!.]*"))]
+    return [str(path.relative_to(workdir)) for path in found if not (path / "_CHECKPOINT_METADATA").exists()]
 
 
 def check_config(workdir: Path, config: Config) -> set[str]:

@@ -90,7 +90,9 @@ class _Launch:
         self.run = run
         self.samples, self.best, self.writer, self.profile = None, None, None, None
         if config.run.measure_every:  # first: it may refuse, and then nothing is written
-            self.best = Best(config, run.method, workdir, run.step, opened)
+            self.best = Best(config, run.method, workdir, run.step, run.about, opened)
+        run.checkpoints.set_aside_after(run.step)
+        folder.write_config(workdir, config)
         if jax.process_index() == 0:
             folder.record_launch(workdir, run.step)
             write_networks(run)

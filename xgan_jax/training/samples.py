@@ -70,9 +70,11 @@ class Best:
         method: Method,
         workdir: Path,
         start: int,
+        about: dict[str, Any],
         opened: contextlib.ExitStack,
     ):
-        """What was measured after step `start` will be measured again, and is set aside.
+        """What was measured after step `start` will be measured again, and is set aside; so is what was the
+        best on other pictures than those `about` which the run goes on.
 
         Raises:
           ValueError: a domain has too few test pictures.
@@ -83,16 +85,23 @@ class Best:
         self._kid = RunningKid(config, method) if jax.process_index() == 0 else None
         self._checkpoints = opened.enter_context(contextlib.closing(Checkpoints(workdir / "best", keep=1)))
         self._checkpoints.set_aside_after(start)
-        self._lowest = self._lowest_of_before()
+        self._lowest = self._lowest_of_before(about)
 
-    def _lowest_of_before(self) -> float:
+    def _lowest_of_before(self, about: dict[str, Any]) -> float:
         """The KID of the weights that are kept; damaged ones are set aside, the run can do without them."""
         try:
             step = self._checkpoints.latest_good()
         except CheckpointError:
             self._checkpoints.set_aside_after(None)
             step = None
-        return float("inf") if step is None else float(self._checkpoints.data(step)["kid"])
+        if step is None:
+            return float("inf")
+        kept = self._checkpoints.data(step)
+        if kept.get("pictures", about["pictures"]) != about["pictures"]:
+            say(f"the best weights so far, of step {step}, were chosen on other pictures: they are set aside")
+            self._checkpoints.set_aside_after(None)
+            return float("inf")
+        return float(kept["kid"])
 
     def measure(
         self, state: TrainState, step: int, position: dict[str, Any], writer: MetricWriter | None

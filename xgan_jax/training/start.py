@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from xgan_jax import __version__
 from xgan_jax import method as methods
-from xgan_jax.config import Config, decay_of
+from xgan_jax.config import Config, RunConfig, decay_of
 from xgan_jax.data import pipeline
 from xgan_jax.method import Method
 from xgan_jax.progress import duration, say
@@ -51,9 +51,8 @@ def start(
 ) -> Start:
     """Begins the run in `workdir`, or takes it up at its newest undamaged checkpoint.
 
-    What has to be closed at the run's end, however it ends, is put on `opened`. The run's own files are
-    written when nothing can be refused any more. A run that `went_back` has another key and another order of
-    its pictures from there.
+    What has to be closed at the run's end, however it ends, is put on `opened`. Nothing is written. A run
+    that `went_back` has another key and another order of its pictures from there.
 
     Raises:
       ValueError: configuration or data are not usable, or differ from those of the run so far.
@@ -76,10 +75,10 @@ def start(
     checkpoints = Checkpoints(workdir / "checkpoints", config.run.keep_checkpoints)
     opened.enter_context(contextlib.closing(checkpoints))
     found = checkpoints.latest_good()
+    _check_profile(config.run, found or 0)
     everywhere = sharding.replicated(mesh)
     skipped = Skipped()
     if found is None:
-        folder.write_config(workdir, config)
         state = jax.jit(lambda: states.create(method, config), out_shardings=everywhere)()
     else:
         changed = folder.check_config(workdir, config)
@@ -87,8 +86,6 @@ def start(
         if _same_data(config, about, position) and "data.crop" not in changed:
             about["crop"] = position["crop"]  # not that of a report which is lost or another by now
         _take_up(config, workdir, found, position, feed)
-        folder.write_config(workdir, config)
-        checkpoints.set_aside_after(found)
         skipped = Skipped.of(position)
         say(f"continuing from step {found}")
     if went_back is not None:
@@ -108,11 +105,27 @@ def _check_devices(config: Config) -> None:
             f"config.run.batch_size is {run.batch_size}, which {jax.device_count()} devices cannot "
             "share equally: use a multiple."
         )
-    if run.profile and run.steps < CALLS * run.steps_per_call:
+
+
+def _check_profile(run: RunConfig, step: int) -> None:
+    """Raises:
+    ValueError: the steps after `step` are too few for a profile, or it has no folder.
+    """
+    if not run.profile or step >= run.steps:
+        return
+    if run.steps < step + CALLS * run.steps_per_call:
         raise ValueError(
-            f"config.run.profile needs {CALLS} calls of the step, {CALLS * run.steps_per_call} steps: raise "
-            f"config.run.steps from {run.steps}."
+            f"config.run.profile needs {CALLS} calls of the step, {CALLS * run.steps_per_call} steps after "
+            f"step {step}: raise config.run.steps from {run.steps}."
         )
+    try:
+        if jax.process_index() == 0:
+            Path(run.profile).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"config.run.profile is {run.profile}, which cannot be made a folder ({error.strerror}): use "
+            "another."
+        ) from error
 
 
 def _same_data(config: Config, about: dict[str, Any], position: dict[str, Any]) -> bool:
@@ -182,6 +195,12 @@ def describe(config: Config, counts: Counts, abstract: TrainState) -> None:
     for domain, splits in counts.items():
         found = ", ".join(f"{n} {split}" for split, n in splits.items())
         say(f"  {domain}: {found} pictures")
+    for domain in pipeline.cropped_by_others(config.data):
+        say(
+            f"note: nothing says how the pictures of {domain} were cropped ({config.data.path} has no "
+            f"report.json of theirs): those to translate will be cropped by config.data.crop, "
+            f"{config.data.crop}"
+        )
     for network, tree in abstract.params.items():
         say(f"  {network}: {parameter_overview.count_parameters(tree):,} parameters")
     total = parameter_overview.count_parameters(abstract.params)

@@ -74,6 +74,8 @@ def step(method: Method, config: Config, state: TrainState, batch: Batch) -> tup
         extra |= terms.extra
         metrics |= {f"loss/{name}": value for name, value in terms.losses.items()} | terms.measures
         metrics |= {f"gradient/{name}": optax.tree.norm(gradient) for name, gradient in gradients.items()}
+    if method.players and not any(name.startswith("loss/") for name in metrics):
+        raise ValueError("every weight in config.weights is zero, so nothing would be learnt: set one.")
     params = method.project(params)
     finite = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
     after = state.replace(params=params, optimizer=optimizer, extra=extra)
