@@ -274,8 +274,10 @@ def test_a_damaged_configuration_of_a_run_is_named(content: bytes, tmp_path: Pat
 
 
 WORK = """
-import importlib, os, signal, sys, time
+import os, signal, sys, time
 from xgan_jax import faults
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
 
 def _xla_gc_callback():  # as JAX's: what is raised in it is lost
     try:
