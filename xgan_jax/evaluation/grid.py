@@ -130,7 +130,7 @@ def save_png(path: str, picture: Picture) -> None:
 
 def sampled(samples: Path) -> list[int]:
     """The steps of which a run's `samples/` has a sheet, ascending; other files there are nobody's."""
-    found = (re.fullmatch(r"step_(\d{7,})\.png", path.name) for path in samples.glob("step_*.png"))
+    found = (re.fullmatch(r"step_(\d{7}|[1-9]\d{7,})\.png", path.name) for path in samples.glob("step_*.png"))
     return sorted(int(name[1]) for name in found if name)
 
 

@@ -18,7 +18,7 @@ from xgan_jax.config import Config
 from xgan_jax.evaluation import distances, page, truth
 from xgan_jax.evaluation.figures import PAIRS, Measuring, embedding_figures, embeddings
 from xgan_jax.evaluation.testset import TestSet
-from xgan_jax.evaluation.translate import check_dataset, command_of, compiled_translator, translate_all
+from xgan_jax.evaluation.translate import command_of, compiled_translator, translate_all
 from xgan_jax.method import Embeds, Follows, Method
 from xgan_jax.outputs import Outputs
 from xgan_jax.progress import tracked
@@ -64,7 +64,6 @@ def measure(
     workdir = Path(workdir)
     outputs = Outputs(out if out is not None else workdir / "eval")
     run = load_run(workdir, step, best, data)
-    check_dataset(run, workdir, data)
     test = TestSet(run.config.data, count)
     metrics, left_out = _possible(metrics, run, test, inception_weights, force_fid)
     # Before a judge is learnt: the file may be at fault.
