@@ -365,7 +365,7 @@ def soak(arguments: argparse.Namespace) -> dict[str, Any]:
         steps = [event for event in events if event.kind == "step"]
         yield {"rates": rates(steps)} | steadiness(json.loads((work.folder / "watched.json").read_text()))
 
-    steady = remembered(parts, f"watched {arguments.steps}", watched())
+    steady = remembered(parts, f"watched {arguments.steps} steps", watched())
     slow, fast = steady["rates"]
     print(f"{arguments.steps} steps at {slow:.0f} to {fast:.0f}/s: {steady}", flush=True)
     # Machines are not steady: as many steps as fill the time at the fastest, and saves often enough at the

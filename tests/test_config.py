@@ -58,6 +58,7 @@ def test_every_free_field_exists() -> None:
         ("data.domains", ("face", "face"), "name at least two different domains"),
         ("data.domains", ("face", "./face"), "has './face': use the name of a folder"),
         ("data.domains", ("a/b", ".."), "has 'a/b': use the name of a folder"),
+        ("data.domains", ("a\n", "b"), "use the name of a folder"),
         ("data.domains", ("a", "a2a"), "two directions would be called a2a2a; rename one"),
         ("data.size", 48, "config.data.size is 48: use 32, 64, 128 or 256"),
         ("data.shift", 64, "config.data.shift is 64: use 0 to 63"),

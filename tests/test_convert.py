@@ -138,11 +138,23 @@ def test_domains_and_folders_that_cannot_be(tmp_path: Path) -> None:
     for domains, out, sentence in (
         (("face", "../../x"), "run", "use the name of a folder"),
         (("a", "a"), "run", "at least two different domains"),
-        (("a", "b"), "mine", "has checkpoints of something else"),
+        (("a", "b"), "mine", "is no run, but has checkpoints"),
     ):
         with pytest.raises(ValueError, match=sentence):
             convert.convert("cyclegan", weights, tmp_path / out, domains)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest_net_G.pth", "mine"]
+
+
+def test_a_save_that_failed_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = save(cyclegan_generator(), tmp_path / "latest_net_G.pth")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", full)
+        assert converted(weights, tmp_path / "run") == 1
+    assert converted(weights, tmp_path / "run") == 0
 
 
 def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

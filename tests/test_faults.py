@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -333,3 +334,11 @@ def test_an_edited_config_json(changes: dict, sentence: str, tmp_path: Path) -> 
     command = [sys.executable, str(ROOT / "eval.py"), f"--workdir={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and sentence in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_command_may_run_in_a_thread() -> None:
+    found = []
+    thread = threading.Thread(target=lambda: found.append(faults.run("x", lambda: None)))
+    thread.start()
+    thread.join()
+    assert found == [0]

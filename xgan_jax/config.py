@@ -10,7 +10,6 @@ import dataclasses
 import importlib
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -377,8 +376,8 @@ def check_domains(domains: Sequence[str], what: str) -> None:
     )
     for domain in domains:
         require(
-            re.fullmatch(r"\w[\w .-]*", domain) is not None,
-            f"{what} has {domain!r}: use the name of a folder, of letters, digits, _, - and dots.",
+            domain.isprintable() and not domain.startswith(".") and not set(domain) & {"/", "\\"},
+            f"{what} has {domain!r}: use the name of a folder, without slashes and not beginning with a dot.",
         )
     directions = Counter(f"{s}2{t}" for s in domains for t in domains if s != t)
     twice = next((name for name, times in directions.items() if times > 1), None)

@@ -220,8 +220,8 @@ def convert(
     check_path(out)
     if (out / "config.json").exists():
         raise ValueError(f"{out} is a run already: give another --out.")
-    if (out / "checkpoints").exists():
-        raise ValueError(f"{out} is no run, but has checkpoints of something else: give another --out.")
+    if any((out / "checkpoints").glob("[!.]*")):
+        raise ValueError(f"{out} is no run, but has checkpoints: give another --out.")
     found = {"cyclegan": _cyclegan, "ugatit": _ugatit}[method](source, epoch, a, b)
     config = _configuration(method, found, (a, b), _size(found, size))
     state = _begun(source, config, found)

@@ -200,3 +200,10 @@ def test_an_empty_folder_beside_the_zip_is_passed_over(tmp_path):
     zipped(tmp_path / "img_align_celeba.zip", pictures("img_align_celeba/", "jpg"))
     write(tmp_path, {"img_align_celeba/.DS_Store": "x"})
     assert len(open_source(str(tmp_path)).names) == COUNT
+
+
+def test_one_celeba_is_two_domains_that_labels_tell_apart(tmp_path):
+    root = write(tmp_path / "c", pictures("img_align_celeba/", "jpg") | lists())
+    for half in (0, 1):
+        source = open_source(str(root), half=half)
+        assert len(source.splits) == COUNT and list(source.columns) == ["Male", "Young"]

@@ -316,6 +316,8 @@ def test_runs_and_datasets_among_pictures_are_left_out(tmp_path: Path) -> None:
     assert set(ignored) == {"run/", "a/data/", "a.partial/"} | others
     assert opened(photos / "run/samples")[0] == ["1.png"]
     assert opened(photos / "run")[0] == ["samples/1.png"]
+    with pytest.raises(ValueError, match=r"holds no pictures but those of xgan's own in data/: give that"):
+        open_source(str(photos / "a"))
 
 
 def test_a_zip_of_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

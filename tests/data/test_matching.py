@@ -95,6 +95,8 @@ def test_numbers_of_rows_are_no_file_names_beside_a_column_of_them():
         match(Table("a.csv", ["file"], rows), pictures)
     for word, cell in (("0", "0.png"), ("0.png", "1.png"), ("0", "x.png"), ("0", "1")):
         assert match(Table("a.csv", ["file"], [Row(2, word, [cell])]), pictures)[0].keys() == {"0.png"}
+    twins = Table("a.csv", ["twin"], [Row(2, "a1", ["a2.png"])])  # a label
+    assert match(twins, ["a1.png", "a2.png"])[0].keys() == {"a1.png"}
 
 
 def test_a_header_that_names_a_picture_is_none():
@@ -103,6 +105,9 @@ def test_a_header_that_names_a_picture_is_none():
         ValueError, match=r"a.csv has no header, its first line is that of 'a.png': put a line"
     ):
         match(Table("a.csv", ["black"], [Row(2, "b", ["red"])], "a"), pictures)
+    with_folders = [Row(2, "1/image.png", ["red"])]  # whose header may well be called as they are
+    found, _ = match(Table("a.csv", ["hair"], with_folders, "image"), ["1/image.png", "2/image.png"])
+    assert found.keys() == {"1/image.png"}
     both = [Row(2, "a", ["red"]), Row(3, "b", ["red"])]
     assert (
         match(Table("a.csv", ["hair"], both, "a"), pictures)[1].rows_matched == 2

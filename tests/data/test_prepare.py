@@ -554,6 +554,9 @@ def test_a_picture_of_other_contents_is_another_picture(tmp_path, kind):
     without_contents(out / "report.json")
     if kind != "zip":  # whose checksums have always counted
         assert prepare({"face": given}, out, size=SIZE)["domains"] == first["domains"]
+        (two := tmp_path / "two.txt").write_text("a/0.bmp\na/1.bmp\n" if len(given) > 1 else "0.bmp\n1.bmp\n")
+        with pytest.raises(ValueError, match="face was split into train and test in another way"):
+            prepare({"face": given}, out, size=SIZE, test_lists={"face": str(two)})
     place(Path(given[-1]), seed=0)
     assert prepare({"face": given}, out, size=SIZE)["domains"] == first["domains"]
 
@@ -1085,3 +1088,17 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "set()"
     assert "xgan prepare --domain face=photos --domain anime=anime.zip --out data/faces" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{}", '{"request": null}', '{"request": {"id": 3}}', '{"request": {"domains": {"face": 1}}}'],
+)
+def test_a_report_of_another_program(tmp_path, content):
+    for name in ("out/report.json", "new.partial/journal.json"):
+        write(tmp_path, {name: content.encode()})
+    write(tmp_path / "face", {"1.bmp": saved(Image.fromarray(picture(0)), "BMP")})
+    with pytest.raises(ValueError, match="is not empty and was not written by prepare"):
+        prepare({"face": str(tmp_path / "face")}, tmp_path / "out", size=SIZE)
+    with pytest.raises(ValueError, match=r"journal.json is damaged"):
+        prepare({"face": str(tmp_path / "face")}, tmp_path / "new", size=SIZE)

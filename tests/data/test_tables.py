@@ -108,6 +108,7 @@ def cells(text: str) -> list[list[str]]:
             ["", "a"], ["x.png", "1,234"], ["y.png", "12,500"], ["z.png", "7"]
         ]),  # so too where a comma can be decimal
         ("file\ta\nx.png\t1,234\ny.png\t0,500\n", [["", "a"], ["x.png", "1.234"], ["y.png", "0.500"]]),
+        ("file;a;b\nx.png;1,234;0,5\n", [["", "a", "b"], ["x.png", "1.234", "0.5"]]),
         ("file\ta b\nx y.png\t1\n", [["", "a b"], ["x y.png", "1"]]),
         ("2\nMale Old \nx.jpg  1 -1\ny.jpg -1 1\n", [
             ["", "Male", "Old"], ["x.jpg", "1", "-1"], ["y.jpg", "-1", "1"]

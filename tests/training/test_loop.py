@@ -330,16 +330,23 @@ def test_a_folder_of_other_files_is_no_run(records: Path, tmp_path: Path, name: 
     assert (tmp_path / name).read_text() == "[]" and not (tmp_path / ".lock").exists()
 
 
-def test_what_is_refused_changes_nothing(records: Path, more_records: Path, tmp_path: Path) -> None:
+def test_what_is_refused_changes_nothing(
+    records: Path, more_records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A setting that is found wrong late, when the run has been read."""
     loop.train(run_config(records, run__steps=1), tmp_path / "run")
     before = (tmp_path / "run/config.json").read_bytes()
     (tmp_path / "file").touch()
-    for profile, sentence in (("file", "cannot be made a folder"), ("folder", "after step 1")):
-        config = run_config(more_records, run__steps=60 if profile == "file" else 30)
-        config.run.profile, config.run.allow_config_change = str(tmp_path / profile), True
-        with pytest.raises(ValueError, match=sentence):
+    config = run_config(more_records, run__steps=60, run__allow_config_change=True)
+    config.run.profile = str(tmp_path / "file")
+    with pytest.raises(ValueError, match="cannot be made a folder"):
+        loop.train(config, tmp_path / "run")
+    config.run.profile = ""
+    with monkeypatch.context() as patch:
+        patch.setattr(Small, "losses", lambda *_: Terms({}, {}, {}))
+        with pytest.raises(ValueError, match=r"every weight in config.weights is zero"):
             loop.train(config, tmp_path / "run")
+    assert len(json.loads((tmp_path / "run/run.json").read_text())) == 1
     assert (tmp_path / "run/config.json").read_bytes() == before
 
 

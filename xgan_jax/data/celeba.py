@@ -50,7 +50,12 @@ def name_others(given: Path, listing: Listing) -> None:
             f"give a folder that holds them and no {_PICTURES}"
         )
     for name in whole.ignored:
-        if name.lower().endswith("attributes.csv") and not (given / name).is_relative_to(listing.where):
+        last = name.rpartition("/")[2].lower()
+        if (
+            last == "attributes.csv"
+            and not is_litter(name)
+            and not (given / name).is_relative_to(listing.where)
+        ):
             listing.notes.append(f"{name} outside {taken} is not used: put it there, or give it by --labels")
 
 
@@ -150,7 +155,7 @@ def _table_inside(place: Folder | Zip, listing: Listing, stem: str, encoding: st
     for name in listing.ignored:
         if _list_of(name) == stem:
             return _read(read_text(place, name, encoding), f"{place.where}/{name}", stem)
-    raise ValueError(f"{place.where} holds no {stem}.csv: get it again.")
+    raise ValueError(f"{place.where} holds no {stem}: get it again.")
 
 
 def _read(text: str, origin: str, stem: str) -> Table:

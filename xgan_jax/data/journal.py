@@ -40,7 +40,13 @@ def _report_in(folder: Path) -> dict[str, Any] | None:
         report = json.loads((folder / "report.json").read_text())
     except (OSError, ValueError):
         return None
-    return report if isinstance(report, dict) and "request" in report else None
+    return report if isinstance(report, dict) and _is_request(report.get("request")) else None
+
+
+def _is_request(request: Any) -> bool:
+    """Whether it is one of ours: other programs have a report.json, too."""
+    domains = request.get("domains") if isinstance(request, dict) else None
+    return isinstance(domains, dict) and all(isinstance(domain, dict) for domain in domains.values())
 
 
 def check_same(out: Path, report: dict[str, Any], request: dict[str, Any]) -> None:
@@ -49,10 +55,10 @@ def check_same(out: Path, report: dict[str, Any], request: dict[str, Any]) -> No
     Raises:
       ValueError: it answers another; the sentence says in what they differ.
     """
-    was = report["request"]
-    if was != _as_noted(request, was):
+    was, now = report["request"], _as_noted(request, report["request"])
+    if was != now:
         raise ValueError(
-            f"--out {out} holds another dataset ({_difference(was, request)}): delete it or choose another."
+            f"--out {out} holds another dataset ({_difference(was, now)}): delete it or choose another."
         )
 
 
@@ -134,12 +140,13 @@ def _take_up(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
         _write_json(folder / "journal.json", journal)
     except ValueError:
         journal = {}
-    if not isinstance(journal, dict) or not {"request", "done"} <= journal.keys():
+    if not (isinstance(journal, dict) and "done" in journal and _is_request(journal.get("request"))):
         raise ValueError(f"{folder / 'journal.json'} is damaged: {delete}.")
-    if journal["request"] != _as_noted(request, journal["request"]):
+    now = _as_noted(request, journal["request"])
+    if journal["request"] != now:
         raise ValueError(
             f"{folder} was left by an interrupted prepare of another kind "
-            f"({_difference(journal['request'], request)}): repeat that one, or {delete}."
+            f"({_difference(journal['request'], now)}): repeat that one, or {delete}."
         )
     return journal
 
@@ -164,9 +171,9 @@ def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if before.keys() != after.keys():
         return f"of {', '.join(before)}, not {', '.join(after)}"
     domain = next(d for d in after if before[d] != after[d])
-    if before[domain]["path"] != after[domain]["path"]:
+    if before[domain].get("path") != after[domain]["path"]:
         return f"{domain} was made from {before[domain]['path']}"
-    if any(before[domain].get(key) != after[domain][key] for key in ("pictures", "contents")):
+    if any(before[domain].get(key) != after[domain].get(key) for key in ("pictures", "contents")):
         return f"the pictures or labels of {domain} have changed since"
     if before[domain].get("where") != after[domain].get("where"):
         return f"{domain} was chosen by other labels"

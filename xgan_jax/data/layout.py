@@ -19,6 +19,13 @@ def half_of_pair(folder: Path) -> str | None:
     return match[1] if match and (folder.parent / f"test{match[1]}").is_dir() else None
 
 
+def holds_pair(names: Sequence[str]) -> bool:
+    """Whether pictures lie in a trainA and a trainB (or train1 and train2) beside each other."""
+    base = _common_folder(names)
+    children = {name[len(base) :].split("/")[0] for name in names}
+    return any({f"train{letter}" for letter in pair} <= children for pair in _PAIRS)
+
+
 def find_splits(
     listing: Listing, path: str, inside: str, half: int | None
 ) -> tuple[dict[str, str], list[str]]:

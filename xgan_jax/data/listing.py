@@ -74,6 +74,8 @@ class Listing:
           ValueError: there is none.
         """
         if not self.names and not self.refused:
+            if ours := [name for name in self.ignored if name.endswith("/")]:
+                raise ValueError(f"{path} holds no pictures but those of xgan's own in {ours[0]}: give that.")
             extra = f" ({len(self.ignored)} other files)" if self.ignored else ""
             raise ValueError(f"{path} holds no pictures{extra}: give a folder or a zip with pictures in it.")
 

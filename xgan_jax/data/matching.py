@@ -130,7 +130,9 @@ def match(
 
 
 def _check_header(table: Table, without: Sequence[str]) -> None:
-    """A header that calls a picture without row by its name is that row."""
+    """A header that calls a picture without row by its name is that row, where names have no extension."""
+    if any(looks_like_picture(row.picture) for row in table.rows):
+        return
     if table.first and (named := Pictures(without).find(table.first).names):
         raise ValueError(
             f"{table.origin} has no header, its first line is that of {named[0]!r}: put a line such as "
@@ -140,7 +142,7 @@ def _check_header(table: Table, without: Sequence[str]) -> None:
 
 def _check_columns(table: Table, row: Row, meaning: Meaning, pictures: Pictures) -> None:
     """Numbers of rows can be names without an extension: they are none beside a column of whole names."""
-    if looks_like_picture(row.picture):
+    if not row.picture.isdigit():
         return
     for column, cell in zip(table.columns, row.cells, strict=True):
         other = pictures.find(cell) if looks_like_picture(cell) else None

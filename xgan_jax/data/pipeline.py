@@ -227,7 +227,7 @@ def _image(folder: Path, domain: str) -> dict[str, Any]:
 
 def _shape(image: dict[str, Any]) -> list[int]:
     """Of every picture, as features.json has it; -1 is any."""
-    spec = image.get("tensor") or image["image"]
+    spec = image["tensor" if "tensor" in image else "image"]
     return [int(side) for side in spec.get("shape", {}).get("dimensions", [])]
 
 

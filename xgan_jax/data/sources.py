@@ -16,7 +16,7 @@ from xgan_jax.data.columns import Value
 from xgan_jax.data.contents import digest_of_all
 from xgan_jax.data.folders import Folder
 from xgan_jax.data.labels import Labels, find_attributes, join_tables, read_labels_file
-from xgan_jax.data.layout import SPLITS, find_splits, half_of_pair
+from xgan_jax.data.layout import SPLITS, find_splits, half_of_pair, holds_pair
 from xgan_jax.data.listing import Listing
 from xgan_jax.data.matching import Matched
 from xgan_jax.data.places import locate
@@ -154,11 +154,12 @@ def open_source(path: str, *, half: int | None = None, encoding: str | None = No
 def _splits(
     listing: Listing, lists: Lists | None, path: str, inside: str, half: int | None
 ) -> tuple[dict[str, str], list[str], list[Matched]]:
-    """{picture: split}, notes and tables, of CelebA's list where it gives any, else of folders. Only these
-    tell two domains apart. `listing` keeps what is meant."""
+    """{picture: split}, notes and tables, of CelebA's list where it gives any, else of folders. `listing`
+    keeps what is meant. One CelebA may be two domains, which labels tell apart."""
     notes: list[str] = []
     tables: list[Matched] = []
-    if lists is not None and half is None:
+    if lists is not None and not (half is not None and holds_pair(listing.names)):
+        half = None
         meant = [name for name in listing.names if name.startswith(inside)]
         splits, notes, tables = lists.splits(meant)
         if splits:

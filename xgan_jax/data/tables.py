@@ -172,10 +172,12 @@ def _row(number: int, cells: list[str], width: int, origin: str) -> Row:
 
 
 def _replace_decimal_commas(rows: Sequence[Row], columns: int) -> None:
-    """In columns that hold nothing but numbers, unless all their commas may be those of thousands."""
+    """In columns that hold nothing but numbers, unless all commas of the table may be those of thousands."""
+    cells = [cell for row in rows for cell in row.cells]
+    decimal = any(_DECIMAL_COMMA.fullmatch(cell) and not _COMMA_GROUPS.fullmatch(cell) for cell in cells)
     for i in range(columns):
         with_comma = [row for row in rows if _DECIMAL_COMMA.fullmatch(row.cells[i])]
-        if all(_COMMA_GROUPS.fullmatch(row.cells[i]) for row in with_comma):
+        if not decimal:
             continue
         if all(
             _DECIMAL_COMMA.fullmatch(row.cells[i]) or _WITHOUT_POINT.fullmatch(row.cells[i]) for row in rows

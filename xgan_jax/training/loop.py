@@ -23,7 +23,7 @@ from xgan_jax.training.metrics import RunWriter
 from xgan_jax.training.profile import Profile
 from xgan_jax.training.samples import Best, Samples
 from xgan_jax.training.signals import Stopped, StopSignals
-from xgan_jax.training.start import Start, compiled_step, start, write_networks
+from xgan_jax.training.start import Start, compiled_step, start, traced_step, write_networks
 
 
 def train(config: Config, workdir: str | os.PathLike[str]) -> TrainState:
@@ -91,6 +91,8 @@ class _Launch:
         self.samples, self.best, self.writer, self.profile = None, None, None, None
         if config.run.measure_every:  # first: it may refuse, and then nothing is written
             self.best = Best(config, run.method, workdir, run.step, run.about, opened)
+        self.resident = run.feed.resident(run.counts)
+        traced = traced_step(run, self.resident)  # it may refuse, too
         run.checkpoints.set_aside_after(run.step)
         folder.write_config(workdir, config)
         if jax.process_index() == 0:
@@ -102,8 +104,7 @@ class _Launch:
             say("drawing what training sees, and what the networks make of it before the first step ...")
             self.samples.draw_reals()
             self.samples.draw(run.state, 0)
-        self.resident = run.feed.resident(run.counts)
-        self.compiled = compiled_step(run, self.resident)
+        self.compiled = compiled_step(run, traced)
         if config.run.profile and jax.process_index() == 0:
             self.profile = Profile(
                 config.run.profile,

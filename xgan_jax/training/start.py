@@ -51,8 +51,8 @@ def start(
 ) -> Start:
     """Begins the run in `workdir`, or takes it up at its newest undamaged checkpoint.
 
-    What has to be closed at the run's end, however it ends, is put on `opened`. Nothing is written. A run
-    that `went_back` has another key and another order of its pictures from there.
+    What has to be closed at the run's end, however it ends, is put on `opened`. Files of the run are neither
+    written nor moved. A run that `went_back` has another key and another order of its pictures from there.
 
     Raises:
       ValueError: configuration or data are not usable, or differ from those of the run so far.
@@ -109,15 +109,16 @@ def _check_devices(config: Config) -> None:
 
 def _check_profile(run: RunConfig, step: int) -> None:
     """Raises:
-    ValueError: the steps after `step` are too few for a profile, or it has no folder.
+    ValueError: a profile has no folder, or the steps of a new run are too few for one. Of a run that goes on,
+      and may have its profile, that is only said.
     """
     if not run.profile or step >= run.steps:
         return
     if run.steps < step + CALLS * run.steps_per_call:
-        raise ValueError(
-            f"config.run.profile needs {CALLS} calls of the step, {CALLS * run.steps_per_call} steps after "
-            f"step {step}: raise config.run.steps from {run.steps}."
-        )
+        needs = f"config.run.profile needs {CALLS} calls of the step, {CALLS * run.steps_per_call} steps"
+        if step == 0:
+            raise ValueError(f"{needs}: raise config.run.steps from {run.steps}.")
+        say(f"note: {needs}, and {run.steps - step} are left: none is made now")
     try:
         if jax.process_index() == 0:
             Path(run.profile).mkdir(parents=True, exist_ok=True)
@@ -225,13 +226,21 @@ def say_schedule(config: Config, method: Method) -> None:
             )
 
 
-def compiled_step(run: Start, resident: tuple[Any, ...]) -> Any:
+def traced_step(run: Start, resident: tuple[Any, ...]) -> Any:
+    """The step, ready to be compiled.
+
+    Raises:
+      ValueError: it would learn nothing.
+    """
+    return make_step(run.method, run.config, run.mesh).lower(run.abstract, run.feed.shapes(), *resident)
+
+
+def compiled_step(run: Start, traced: Any) -> Any:
     """The step, compiled; says what it costs and how long the run will take."""
     config = run.config
     say("compiling the training step (minutes for large networks on a CPU; kept for the next start) ...")
     began = time.perf_counter()
-    lowered = make_step(run.method, config, run.mesh).lower(run.abstract, run.feed.shapes(), *resident)
-    compiled = lowered.compile()
+    compiled = traced.compile()
     took = time.perf_counter() - began
     cost = compiled.cost_analysis() or {}
     memory = compiled.memory_analysis()
