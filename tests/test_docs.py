@@ -17,6 +17,7 @@ from xgan_jax.training import loop
 PAGE = Path(__file__).parents[1] / "docs" / "adding_a_method.md"
 
 
+@pytest.mark.slow
 def test_the_documented_method_trains(records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = re.findall(r"`([\w/]+)\.py`[^`]*```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert [name for name, _ in code] == ["xgan_jax/baselines/colours", "configs/colours"]

@@ -36,6 +36,7 @@ def batch(n: int = 4):
     return {d: jax.random.uniform(k, (n, 32, 32, 3), minval=-1) for d, k in zip(DOMAINS, keys, strict=True)}
 
 
+@pytest.mark.slow  # half a minute of compiling
 def test_terms_by_hand_and_who_learns() -> None:
     method = methods.load(tiny())
     params, extra = jax.jit(method.init)(KEY)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from small import xgan_config
+from small import small_config
 
 from xgan_jax import progress
 from xgan_jax.config import Config
@@ -24,7 +24,7 @@ from xgan_jax.xgan import Networks, Weights
 @pytest.fixture(scope="module")
 def run(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("run") / "run"
-    config = xgan_config(records, steps=4, checkpoint_every=2, samples=2)
+    config = small_config(records, steps=4, checkpoint_every=2, samples=2)
     loop.train(config, workdir)
     return workdir
 

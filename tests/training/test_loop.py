@@ -443,7 +443,6 @@ def test_all_checkpoints_damaged_is_an_error_not_a_new_start(records: Path, tmp_
 
 def stopped_xgan(records: Path, folder: Path, stops: dict[int, str]) -> None:
     """Trains XGAN to step 4, whole and with these stops, {step: where pictures are kept until then}."""
-    # Late in this file: test_step.py has compiled the program by then, and it is not compiled here again.
     for name, launches in (("whole", {4: "none"}), ("stopped", stops)):
         for stop, cache in launches.items():
             config = run_config(records, xgan_config, run__steps=stop, data__cache=cache)
@@ -451,6 +450,7 @@ def stopped_xgan(records: Path, folder: Path, stops: dict[int, str]) -> None:
     assert_same_bits(bits(folder / "stopped", 4), bits(folder / "whole", 4))
 
 
+@pytest.mark.slow
 def test_xgan_stopped_and_continued_is_bit_exact(records: Path, tmp_path: Path) -> None:
     stopped_xgan(records, tmp_path, {2: "none", 4: "none"})
 

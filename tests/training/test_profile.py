@@ -42,6 +42,7 @@ def test_shares_follow_the_work(tmp_path: Path) -> None:
     assert shares["generator"] > 1.5 * shares["discriminator"] > 0
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_profile(records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "profile"
     several = {"run__log_every": 40, "run__sample_every": 40, "run__checkpoint_every": 40}

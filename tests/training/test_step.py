@@ -328,6 +328,7 @@ def test_translations_are_computed_once_for_both_players(one: Program) -> None:
     assert flops(gradients_of("generator", "discriminator")) < 1.05 * fused
 
 
+@pytest.mark.slow  # a program of its own
 def test_bfloat16_compute(eight: Program, on_one, tmp_path: Path) -> None:
     """Parameters, optimisers, statistics and losses stay float32; results stay near. What is summed over
     devices: gradients of kernels as bfloat16, for half the traffic, everything of the losses as float32."""
