@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from xgan_jax import faults
-from xgan_jax.flags import home
+from xgan_jax.flags import check_given, home
 
 # Heavy imports stand in the subcommands, so that --help is instant.
 
@@ -120,9 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     given = vars(args)
     for name in _PATHS:
-        path = given.get(name)
-        if path == "" or (isinstance(path, list) and "" in path):  # as of a shell's variable that is not set
-            raise ValueError(f"--{name} is empty: give a path.")
+        check_given(name, given.get(name))
     with faults.writing(given.get("out") or args.output):
         args.run(args)
 

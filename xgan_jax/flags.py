@@ -23,6 +23,16 @@ def home(path: str) -> str:
     return os.path.expanduser(path)
 
 
+def check_given(name: str, path: str | Sequence[str] | None) -> None:
+    """Refuses an empty path, as of a shell's variable that is not set: it would be the folder one stands in.
+
+    Raises:
+      ValueError: `--name` has one.
+    """
+    if path == "" or (path is not None and not isinstance(path, str) and "" in path):
+        raise ValueError(f"--{name} is empty: give a path.")
+
+
 def expand_home(config: Config) -> None:
     """`home` of every setting that is a path: none but a path begins with ~."""
     for section in (config.data, config.networks, config.run):
@@ -46,9 +56,9 @@ def parse(argv: list[str]) -> list[str]:
         left: list[str] = flags.FLAGS(argv)
     except flags.Error as error:
         raise ValueError(_sentence(str(error))) from error
+    given = flags.FLAGS.flag_values_dict()
     for name in ("workdir", "out", "data", "inception_weights"):
-        if name in flags.FLAGS and flags.FLAGS[name].value == "":  # of a shell's variable that is not set
-            raise ValueError(f"--{name} is empty: give a path.")
+        check_given(name, given.get(name))
     return left
 
 

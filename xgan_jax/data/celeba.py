@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from xgan_jax.data.folders import Folder
-from xgan_jax.data.labels import Met, read_text
+from xgan_jax.data.labels import Met, is_attributes, read_text
 from xgan_jax.data.listing import Listing, is_litter
 from xgan_jax.data.matching import Matched, match, names_any
 from xgan_jax.data.tables import Row, Table, read_table
@@ -43,20 +43,18 @@ def find_pictures(where: Path) -> Path | None:
 def name_others(given: Path, listing: Listing) -> None:
     """Notes what a person might expect of the folder `given`, of which only the aligned pictures, those of
     `listing`, are taken."""
+
+    def outside(names: Sequence[str]) -> list[str]:
+        return [name for name in names if not (given / name).is_relative_to(listing.where)]
+
     taken, whole = listing.where.name, Folder(given).listing()
-    if others := [n for n in whole.names if not (given / n).is_relative_to(listing.where)]:
+    if others := outside(whole.names):
         listing.notes.append(
             f"{len(others):,} files outside {taken} are not used, for example {others[0]!r}: to use them "
             f"give a folder that holds them and no {_PICTURES}"
         )
-    for name in whole.ignored:
-        last = name.rpartition("/")[2].lower()
-        if (
-            last == "attributes.csv"
-            and not is_litter(name)
-            and not (given / name).is_relative_to(listing.where)
-        ):
-            listing.notes.append(f"{name} outside {taken} is not used: put it there, or give it by --labels")
+    for name in filter(is_attributes, outside(whole.ignored)):
+        listing.notes.append(f"{name} outside {taken} is not used: put it there, or give it by --labels")
 
 
 def is_celeba(listing: Listing) -> bool:
@@ -138,24 +136,30 @@ def _list_of(name: str) -> str:
 
 
 def _find_table(place: Folder | Zip, listing: Listing, stem: str, encoding: str | None) -> Table | None:
-    if any(_list_of(name) == stem for name in listing.ignored):
-        return _table_inside(place, listing, stem, encoding)
+    if (table := _table_inside(place, listing, stem, encoding)) is not None:
+        return table
     parents = (place.where.parent, *place.where.parents[1:2])
     folders = [parent / part for parent in parents for part in ("", "Anno", "Eval")]
     for path in (folder / f"{stem}.{kind}" for folder in folders for kind in _KINDS):
         if path.suffix == ".zip" and path.is_file():
-            packed = Zip(path)
-            return _table_inside(packed, packed.listing(), stem, encoding)
+            return _unpacked(Zip(path), stem, encoding)
         if path.is_file():
             return _read(decode_text(path.read_bytes(), str(path), encoding), str(path), stem)
     return None
 
 
-def _table_inside(place: Folder | Zip, listing: Listing, stem: str, encoding: str | None) -> Table:
+def _table_inside(place: Folder | Zip, listing: Listing, stem: str, encoding: str | None) -> Table | None:
     for name in listing.ignored:
         if _list_of(name) == stem:
             return _read(read_text(place, name, encoding), f"{place.where}/{name}", stem)
-    raise ValueError(f"{place.where} holds no {stem}: get it again.")
+    return None
+
+
+def _unpacked(packed: Zip, stem: str, encoding: str | None) -> Table:
+    table = _table_inside(packed, packed.listing(), stem, encoding)
+    if table is None:
+        raise ValueError(f"{packed.where} holds no {stem}: get it again.")
+    return table
 
 
 def _read(text: str, origin: str, stem: str) -> Table:

@@ -55,11 +55,9 @@ def check_same(out: Path, report: dict[str, Any], request: dict[str, Any]) -> No
     Raises:
       ValueError: it answers another; the sentence says in what they differ.
     """
-    was, now = report["request"], _as_noted(request, report["request"])
-    if was != now:
-        raise ValueError(
-            f"--out {out} holds another dataset ({_difference(was, now)}): delete it or choose another."
-        )
+    difference = _difference(report["request"], request)
+    if difference is not None:
+        raise ValueError(f"--out {out} holds another dataset ({difference}): delete it or choose another.")
 
 
 class Journal:
@@ -142,11 +140,11 @@ def _take_up(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
         journal = {}
     if not (isinstance(journal, dict) and "done" in journal and _is_request(journal.get("request"))):
         raise ValueError(f"{folder / 'journal.json'} is damaged: {delete}.")
-    now = _as_noted(request, journal["request"])
-    if journal["request"] != now:
+    difference = _difference(journal["request"], request)
+    if difference is not None:
         raise ValueError(
-            f"{folder} was left by an interrupted prepare of another kind "
-            f"({_difference(journal['request'], now)}): repeat that one, or {delete}."
+            f"{folder} was left by an interrupted prepare of another kind ({difference}): repeat that one, "
+            f"or {delete}."
         )
     return journal
 
@@ -162,8 +160,11 @@ def _as_noted(request: dict[str, Any], was: Mapping[str, Any]) -> dict[str, Any]
     return request | {"domains": domains}
 
 
-def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The first thing in which two requests differ."""
+def _difference(was: Mapping[str, Any], request: dict[str, Any]) -> str | None:
+    """The first thing in which a request differs from the one that was noted."""
+    now = _as_noted(request, was)
+    if was == now:
+        return None
     for key in ("format", "size", "encoding", "crop", "dedup"):
         if was.get(key) != now.get(key):
             return f"{key} was {was.get(key)}, now {now.get(key)}"

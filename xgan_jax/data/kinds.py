@@ -4,7 +4,8 @@ import io
 import re
 from importlib.util import find_spec
 
-from PIL import Image, TiffImagePlugin
+from PIL import Image
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SUBIFD, ImageFileDirectory_v2
 
 
 class PictureError(ValueError):
@@ -57,8 +58,9 @@ _STARTS = {
     rb"(?:\xef\xbb\xbf)?\s*<": "HTML or XML, not a picture (a failed download?)",
 }
 _PATTERNS = [(re.compile(start, re.DOTALL), name) for start, name in _STARTS.items()]
-_SUBFILE, _BITS, _PHOTOMETRIC, _SUB_IFDS, _DNG_VERSION = 254, 258, 262, 330, 50706  # TIFF tags
-_COLOURS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}  # by _PHOTOMETRIC
+_SUBFILE, _DNG_VERSION = 254, 50706  # TIFF tags, beside those that Pillow names
+# By the TIFF tag PhotometricInterpretation.
+_COLOURS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
 
 
 def named(data: bytes) -> str | None:
@@ -71,10 +73,10 @@ def of_tiff(data: bytes) -> str:
     """What a TIFF is of which Pillow does not know the pixels, to follow "the file is "."""
     try:
         file = io.BytesIO(data)
-        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+        tags = ImageFileDirectory_v2(file.read(8))
         file.seek(tags.next)
         tags.load(file)
-        bits, colours = tags[_BITS], _COLOURS[tags[_PHOTOMETRIC]]
+        bits, colours = tags[BITSPERSAMPLE], _COLOURS[tags[PHOTOMETRIC_INTERPRETATION]]
     except Exception:  # whatever a stranger's tags lead to
         return f"a TIFF that is damaged or of a kind that is not read here: {_EXPORT}"
     channels = f"{len(bits)} channels of {bits[0]} bits" if len(bits) > 1 else f"{bits[0]} bits"
@@ -101,5 +103,5 @@ def refuse_raw(image: Image.Image) -> None:
     tags = getattr(image, "tag_v2", {})
     if _DNG_VERSION in tags:
         raise PictureError(f"the file is {_RAW.format('DNG')}")
-    if tags.get(_SUBFILE) == 1 and _SUB_IFDS in tags:
+    if tags.get(_SUBFILE) == 1 and SUBIFD in tags:
         raise PictureError(f"the file is {_RAW.format('such as NEF or ARW')}")

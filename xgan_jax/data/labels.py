@@ -37,6 +37,11 @@ class Labels:
         return values
 
 
+def is_attributes(name: str) -> bool:
+    """Whether a file has the name of labels that stand beside pictures."""
+    return name.rpartition("/")[2].lower() == "attributes.csv" and not is_litter(name)
+
+
 def find_attributes(place: Folder | Zip, listing: Listing, encoding: str | None) -> list[Met]:
     """Every `attributes.csv`: its first column names files relative to the CSV.
 
@@ -45,9 +50,9 @@ def find_attributes(place: Folder | Zip, listing: Listing, encoding: str | None)
     """
     tables = []
     for name in listing.ignored:
-        folder, _, last = name.rpartition("/")
-        if last.lower() != "attributes.csv" or is_litter(name):
+        if not is_attributes(name):
             continue
+        folder = name.rpartition("/")[0]
         table = read_table(read_text(place, name, encoding), f"{place.where}/{name}")
         prefix = f"{folder}/" if folder else ""
         below = [n.removeprefix(prefix) for n in listing.names if n.startswith(prefix)]
@@ -102,11 +107,11 @@ def join_tables(tables: Sequence[Met], names: Sequence[str]) -> Labels:
         return labels
     origins = dict.fromkeys(Path(table.origin).name for table, _, _ in tables)
     labels.notes.append(f"{len(columns)} labels from {', '.join(origins)}")
-    values = []
     for table, _, _ in tables:
         labels.notes += table.notes
     if pair := twins(columns):
         labels.notes.append(f"two labels differ only by letter case or blanks: {pair[0]!r} and {pair[1]!r}")
+    values = []
     for column in columns:
         cells = {picture: row.get(column, "") for picture, row in merged.items()}
         kind, read, note = read_column(column, cells)

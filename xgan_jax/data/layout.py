@@ -21,9 +21,7 @@ def half_of_pair(folder: Path) -> str | None:
 
 def holds_pair(names: Sequence[str]) -> bool:
     """Whether pictures lie in a trainA and a trainB (or train1 and train2) beside each other."""
-    base = _common_folder(names)
-    children = {name[len(base) :].split("/")[0] for name in names}
-    return any({f"train{letter}" for letter in pair} <= children for pair in _PAIRS)
+    return _pair_among(_folders_in(_common_folder(names), names)) is not None
 
 
 def find_splits(
@@ -49,13 +47,12 @@ def find_splits(
         if not listing.names:
             raise ValueError(f"{listing.where} holds no pictures under {inside}: see `unzip -l`.")
     base = _common_folder(listing.names)
-    children = {name[len(base) :].split("/")[0] for name in listing.names if "/" in name[len(base) :]}
-    for pair in _PAIRS:
-        if {f"train{pair[0]}", f"train{pair[1]}"} <= children:
-            if half is None:
-                first, second = (os.path.join(path, f"{base}train{letter}") for letter in pair)
-                raise ValueError(f"{path} holds two domains: give {first} or {second}.")
-            return _keep_half(listing, base, pair[half])
+    children = _folders_in(base, listing.names)
+    if pair := _pair_among(children):
+        if half is None:
+            first, second = (os.path.join(path, f"{base}train{letter}") for letter in pair)
+            raise ValueError(f"{path} holds two domains: give {first} or {second}.")
+        return _keep_half(listing, base, pair[half])
     if half is not None:
         raise ValueError(
             f"{path} is given for two domains, but holds no trainA and trainB (or train1 and train2): "
@@ -70,6 +67,16 @@ def find_splits(
     if len(found) == 1:
         return {}, []
     return _keep_splits(listing, base, found)
+
+
+def _folders_in(base: str, names: Sequence[str]) -> set[str]:
+    """The folders right below `base` that hold any of `names`."""
+    return {name[len(base) :].split("/")[0] for name in names if "/" in name[len(base) :]}
+
+
+def _pair_among(folders: set[str]) -> str | None:
+    """The letters of two domains beside each other."""
+    return next((pair for pair in _PAIRS if {f"train{letter}" for letter in pair} <= folders), None)
 
 
 def _keep_half(listing: Listing, base: str, letter: str) -> tuple[dict[str, str], list[str]]:

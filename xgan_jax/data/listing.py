@@ -63,9 +63,13 @@ class Listing:
 
     def keep(self, *prefixes: str, file: str = "") -> None:
         """Forgets everything whose name begins with none of `prefixes`, and is not `file`."""
-        self.names = [n for n in self.names if n.startswith(prefixes) or n == file]
-        self.refused = [r for r in self.refused if r[0].startswith(prefixes) or r[0] == file]
-        self.ignored = [n for n in self.ignored if n.startswith(prefixes) or n == file]
+
+        def is_kept(name: str) -> bool:
+            return name.startswith(prefixes) or name == file
+
+        self.names = list(filter(is_kept, self.names))
+        self.refused = [(name, reason) for name, reason in self.refused if is_kept(name)]
+        self.ignored = list(filter(is_kept, self.ignored))
 
     def check_any(self, path: str) -> None:
         """Whether there is any file to read or refuse; `path` is how the place was given.

@@ -14,6 +14,7 @@ import numpy as np
 import simplejpeg
 from jaxtyping import UInt8
 from PIL import Image, ImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
 from xgan_jax.data import colour, exif, jpeg, kinds, png
 from xgan_jax.data.kinds import PictureError
@@ -30,7 +31,6 @@ IGNORED = "a colour profile that is broken or not for such pixels, ignored"
 MENDED = "a part of the file that touches no pixel is not as it should be"
 
 _CELEBA_WIDTH, _CELEBA_HEIGHT, _CELEBA_SIDE = 178, 218, 148
-_BITS, _PHOTOMETRIC = 258, 262  # TIFF tags
 _ALPHA = {"RGBA", "LA", "PA", "La", "RGBa"}
 _GREY = {"1", "L", "LA", "La"}
 _TO_RGB = {"P", "RGBX", "YCbCr", "HSV"}
@@ -320,9 +320,9 @@ def _sixteen_bits(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     if values.min() < 0 or values.max() > 65535:
         raise PictureError("the pixels are 32-bit integers, whose range is not defined")
     tags = getattr(image, "tag_v2", {})
-    if tags.get(_BITS) == (12,):
+    if tags.get(BITSPERSAMPLE) == (12,):
         values = (values * 65535 + 2047) // 4095
-    if tags.get(_PHOTOMETRIC) == 0:  # white is zero, which Pillow heeds up to 8 bits
+    if tags.get(PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero, which Pillow heeds up to 8 bits
         values = 65535 - values
     transparent = image.info.get("transparency")
     alpha = None if transparent is None else Image.fromarray(255 * (values != transparent).astype(np.uint8))

@@ -143,7 +143,8 @@ def crop_rules(data: DataConfig) -> dict[str, str]:
 
 def cropped_by_others(data: DataConfig) -> list[str]:
     """The domains whose pictures have the training size, and of which nobody says how they were cut."""
-    strange = [domain for domain in data.domains if domain not in _reports(data)]
+    reports = _reports(data)
+    strange = [domain for domain in data.domains if domain not in reports]
     return [d for d in strange if _shape(_image(_domain_folder(data, d), d)) == [data.size, data.size, 3]]
 
 

@@ -86,20 +86,13 @@ def prepare(
     _check(paths, out, size, encoding, crop, test_fraction)
     report = standing(out)
     opened = open_domains(paths, test_fraction, test_lists or {}, labels or {}, where or {}, encodings or {})
-    request: dict[str, Any] = {"format": FORMAT, "size": size, "encoding": encoding, "crop": crop}
-    if dedup:
-        request["dedup"] = [NEAR, NEAR_COLOURS]
-    request["domains"] = {
-        domain.name: domain.request | {"contents": domain.source.contents()} for domain in opened
-    }
-
+    request = _request(opened, size, encoding, crop, dedup)
     if report is not None:
         check_same(out, report, request)
         _check_whole(out, report)
         print(f"{out} is already prepared from the same pictures in the same way: nothing to do.")
         _say_next(report, out)
         return report
-
     with Journal(out, request) as journal:
         for domain in opened:
             if domain.name in journal.done:
@@ -120,6 +113,17 @@ def prepare(
         journal.finish(report)
     _say_next(report, out)
     return report
+
+
+def _request(domains: Sequence[Domain], size: int, encoding: str, crop: str, dedup: bool) -> dict[str, Any]:
+    """What has to be the same where a dataset is kept, or an interrupted one is continued."""
+    request: dict[str, Any] = {"format": FORMAT, "size": size, "encoding": encoding, "crop": crop}
+    if dedup:
+        request["dedup"] = [NEAR, NEAR_COLOURS]
+    request["domains"] = {
+        domain.name: domain.request | {"contents": domain.source.contents()} for domain in domains
+    }
+    return request
 
 
 def _check(

@@ -188,8 +188,8 @@ def _reading(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path} cannot be read ({' '.join(str(error).split())[:200]})") from error
 
 
-def _shapes(tree: Any) -> Shapes:
-    return {"/".join(map(str, name)): tuple(x.shape) for name, x in ocp.tree.to_flat_dict(tree).items()}
+def _shapes(tree: Any, separator: str = "/") -> Shapes:
+    return {separator.join(map(str, name)): tuple(x.shape) for name, x in ocp.tree.to_flat_dict(tree).items()}
 
 
 def _difference(stored: Shapes, wanted: Shapes) -> str | None:
@@ -270,7 +270,8 @@ class Checkpoints:
             ),
             force=True,
         )
-        self._unlisted = step, {"weights": _shapes(weights), "training": _shapes(training)}
+        # As the store calls arrays: its dots cannot be told from those of a domain's name.
+        self._unlisted = step, {"weights": _shapes(weights, "."), "training": _shapes(training, ".")}
 
     def set_aside_after(self, step: int | None) -> None:
         """Moves checkpoints newer than `step` (all, for None) out of the way of new ones: damaged ones, and a
@@ -312,13 +313,7 @@ class Checkpoints:
         folder = self.directory / str(step)
         try:
             _read_data(folder)
-            differences = [
-                # A domain's name may hold dots: those of the store cannot be told from them.
-                _difference(
-                    _shapes_on_disk(folder / item), {k.replace("/", "."): v for k, v in wanted[item].items()}
-                )
-                for item in _ARRAYS
-            ]
+            differences = [_difference(_shapes_on_disk(folder / item), wanted[item]) for item in _ARRAYS]
             wrong = next(filter(None, differences), None)
         except CheckpointError as error:
             wrong = str(error)

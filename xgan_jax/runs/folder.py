@@ -55,9 +55,8 @@ def _check_free(workdir: Path) -> None:
             return
         others = ["config.json"]
     except FileNotFoundError:
-        others = [name for name in _WRITTEN if os.path.lexists(workdir / name)] + _checkpoints_of_others(
-            workdir
-        )
+        others = [name for name in _WRITTEN if os.path.lexists(workdir / name)]
+        others += _checkpoints_of_others(workdir)
     except (ValueError, TypeError):
         others = ["config.json"]
     if others:
